@@ -1,0 +1,1 @@
+"""What plugin authors implement: one short file for each kind, standard library only."""

@@ -1,0 +1,1 @@
+"""The agent's front: RPC transport, methods and authentication."""

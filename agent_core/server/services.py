@@ -1,0 +1,98 @@
+"""The services that RPC methods call, as protocols; the composition root supplies them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from agent_core.wire import models as m
+
+
+class Node(Protocol):
+    """The node as a whole: status, plugins, devices, slots, images, leaks, configuration."""
+
+    def status(self) -> m.Status:
+        """Describe the agent at a glance."""
+        ...
+
+    def plugins(self) -> Sequence[m.PluginRow]:
+        """List every plugin found, with its state."""
+        ...
+
+    def plugin(self, name: str) -> m.PluginDetail:
+        """Show one plugin with its decision trail; NotFound when there is none."""
+        ...
+
+    def devices(self) -> Sequence[m.DeviceRow]:
+        """List the devices of all ready plugins."""
+        ...
+
+    def slots(self) -> Sequence[m.SlotRow]:
+        """List the slots of this node."""
+        ...
+
+    async def images(self) -> Sequence[m.ImageRow]:
+        """List the images that can be started."""
+        ...
+
+    async def leaks(self) -> Sequence[m.Leak]:
+        """Compare the ledger with the world in both directions."""
+        ...
+
+    def config(self) -> Mapping[str, Any]:
+        """Return the configuration in effect, secrets masked."""
+        ...
+
+
+class Kernels(Protocol):
+    """The kernels of this node; every id may be a unique prefix."""
+
+    async def create(self, spec: Mapping[str, Any]) -> m.Created:
+        """Accept a create; answers once PREPARING is committed. Idempotent by kernel id."""
+        ...
+
+    async def destroy(self, kernel_id: str, reason: str) -> m.KernelRow:
+        """Accept a destroy; answers once TERMINATING is committed, or at once when it has ended."""
+        ...
+
+    async def list(self, *, include_ended: bool) -> Sequence[m.KernelRow]:
+        """List kernels, oldest first."""
+        ...
+
+    async def show(self, kernel_id: str) -> m.KernelDetail:
+        """Show one kernel with claims, holds, timings and present use."""
+        ...
+
+    async def wait(self, kernel_id: str, states: Sequence[str]) -> m.KernelRow:
+        """Return once the kernel is in one of the states, or TERMINATED."""
+        ...
+
+    def logs(self, kernel_id: str, *, follow: bool) -> AsyncIterator[m.LogItem]:
+        """Yield the kernel's log."""
+        ...
+
+    def events(
+        self, kernel_id: str | None, *, since: str | None, follow: bool, progress: bool
+    ) -> AsyncIterator[m.EventItem]:
+        """Yield retained events, and with `follow` those that happen."""
+        ...
+
+
+class Code(Protocol):
+    """Running code in kernels."""
+
+    def execute(self, params: m.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
+        """Run code; yields output and, last, the result. Abandoning the stream interrupts."""
+        ...
+
+    async def send_input(self, kernel_id: str, run_id: str, text: str) -> None:
+        """Answer a run that waits for input."""
+        ...
+
+    async def interrupt(self, kernel_id: str, run_id: str | None) -> None:
+        """Interrupt a run, by default the current one."""
+        ...
+
+    async def complete(self, kernel_id: str, code: str, cursor: int) -> Sequence[str]:
+        """List completions at the cursor."""
+        ...

@@ -1,0 +1,347 @@
+"""The typed models of the RPC: one parameter model for each method, and what it answers.
+
+Amounts are decimal strings, times are seconds since the epoch, durations are seconds. The shapes
+here are the shapes of ``agentctl --json``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """The root of all models: frozen, and closed to fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---- what the methods answer -------------------------------------------------------------------
+
+
+class Pong(Model):
+    """The answer to a ping: the same text."""
+
+    text: str
+
+
+class Status(Model):
+    """The agent at a glance."""
+
+    agent_id: str
+    version: str
+    protocol: int
+    pid: int
+    state: Literal["starting", "ready", "stopping"]
+    started_at: float
+    backend: str
+    isolation: str
+    state_dir: str
+    addresses: list[str]
+    kernels: dict[str, int]
+    plugins: dict[str, int]
+    warnings: list[str] = []
+
+
+class PluginRow(Model):
+    """One plugin as ``plugins list`` shows it."""
+
+    name: str
+    kind: str
+    state: str
+    distribution: str
+    version: str
+    contract: str
+    reason: str
+    load_ms: float | None = None
+
+
+class TrailStep(Model):
+    """One step of the decision about a plugin."""
+
+    step: str
+    outcome: str
+    detail: str = ""
+
+
+class PluginDetail(PluginRow):
+    """One plugin as ``plugins show`` and ``plugins why`` show it."""
+
+    summary: str = ""
+    entry_point: str = ""
+    location: str = ""
+    slots: list[dict[str, Any]] = []
+    capabilities: dict[str, str] = {}
+    trail: list[TrailStep] = []
+    traceback: str = ""
+    hint: str = ""
+    lanes: list[dict[str, Any]] = []
+
+
+class DeviceRow(Model):
+    """One device and what it offers."""
+
+    id: str
+    plugin: str
+    model: str
+    health: str
+    evidence: str = ""
+    numa_node: int | None = None
+    parent: str | None = None
+    physical_key: str | None = None
+    offers: list[str]
+    used: dict[str, str]
+    attributes: dict[str, str] = {}
+
+
+class SlotRow(Model):
+    """One slot of the node; amounts are decimal strings, bytes for sizes.
+
+    ``free`` is what one more kernel could get. Slots that draw on the same counters share it, so
+    taking from one lowers the other's.
+    """
+
+    slot: str
+    plugin: str
+    type: str
+    quantum: str
+    total: str
+    used: str
+    free: str
+    description: str = ""
+    display_unit: str = ""
+    state: Literal["known", "unknown"] = "known"
+
+
+class KernelRow(Model):
+    """One kernel as ``kernels list`` shows it."""
+
+    kernel_id: str
+    session_id: str
+    state: str
+    image: str
+    reason: str | None
+    exit_code: int | None
+    created_at: float
+    incarnation: int = 1
+    slots: dict[str, str] = {}
+
+
+class StepTiming(Model):
+    """How long one step of a create or a destroy took."""
+
+    step: str
+    seconds: float
+    ledger_seconds: float = 0.0
+
+
+class GrantRow(Model):
+    """One grant of a claim."""
+
+    plugin: str
+    slot: str
+    device_id: str
+    amount: str
+
+
+class MeasurementRow(Model):
+    """One reading of a kernel's use; what could not be read is left out."""
+
+    metric: str
+    value: float
+    unit: str
+    at: float
+    capacity: float | None = None
+
+
+class HoldRow(Model):
+    """One thing that is held: a row of the ledger."""
+
+    kind: str
+    key: str
+    state: str
+    owner: str
+
+
+class KernelDetail(KernelRow):
+    """One kernel as ``kernels show`` shows it."""
+
+    message: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    container: str | None = None
+    runner: Literal["connected", "disconnected", "none"] = "none"
+    grants: list[GrantRow] = []
+    holds: list[HoldRow] = []
+    timings: list[StepTiming] = []
+    usage: list[MeasurementRow] = []
+    warnings: list[str] = []
+    kill: str = ""
+
+
+class Created(Model):
+    """The answer to a create, sent once PREPARING is committed."""
+
+    kernel_id: str
+    session_id: str
+    state: str
+
+
+class Leak(Model):
+    """One thing that is held by nobody, or should be and is not there."""
+
+    kind: str
+    key: str
+    kernel_id: str | None
+    state: str
+    detail: str
+
+
+class ImageRow(Model):
+    """One image that can be started."""
+
+    name: str
+    digest: str
+    architecture: str
+    labels: dict[str, str]
+
+
+class EventItem(Model):
+    """One event. Durable ones (transitions) have an id; progress has none."""
+
+    id: str | None
+    name: str
+    at: float
+    kernel_id: str | None = None
+    session_id: str | None = None
+    data: dict[str, Any] = {}
+
+
+class LogItem(Model):
+    """A piece of a kernel's log."""
+
+    data: bytes
+
+
+class OutputItem(Model):
+    """What a run sends while it runs; `kind` is a message type of the runner contract."""
+
+    kind: Literal["started", "output", "truncated", "waiting-input", "step-finished", "completions"]
+    stream: str | None = None
+    text: str | None = None
+    bytes: int | None = None
+    prompt: str | None = None
+    password: bool | None = None
+    step: str | None = None
+    exit_code: int | None = None
+    matches: list[str] | None = None
+
+
+class RunResult(Model):
+    """How a run ended."""
+
+    run_id: str
+    status: str
+    exit_code: int | None
+
+
+# ---- what the methods take ---------------------------------------------------------------------
+
+KernelId = Annotated[str, Field(min_length=1, max_length=64)]
+RunId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class NoParams(Model):
+    """A method without parameters."""
+
+
+class Ping(Model):
+    """Parameters of ping."""
+
+    text: Annotated[str, Field(max_length=4096)] = ""
+
+
+class GetPlugin(Model):
+    """Parameters of get_plugin: an entry-point name, or kind:name."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class CreateKernel(Model):
+    """Parameters of create_kernel; the spec is checked as a whole by the kernel room."""
+
+    spec: dict[str, Any]
+
+
+class ListKernels(Model):
+    """Parameters of list_kernels; `all` includes those that have ended."""
+
+    all: bool = False
+
+
+class KernelParams(Model):
+    """Parameters of a method about one kernel; the id may be a unique prefix."""
+
+    kernel_id: KernelId
+
+
+class DestroyKernel(KernelParams):
+    """Parameters of destroy_kernel."""
+
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")] = "user-requested"
+
+
+class WaitKernel(KernelParams):
+    """Parameters of wait_kernel: answered once the kernel is in one of the states, or ended."""
+
+    states: Annotated[list[str], Field(min_length=1, max_length=8)]
+
+
+class GetLogs(KernelParams):
+    """Parameters of get_logs."""
+
+    follow: bool = False
+
+
+class WatchEvents(Model):
+    """Parameters of watch_events.
+
+    `since` is the id of the last event seen; without it the retained events come first, and with
+    `follow` the stream goes on with what happens. `progress` adds what is not durable.
+    """
+
+    kernel_id: KernelId | None = None
+    since: str | None = None
+    follow: bool = False
+    progress: bool = False
+
+
+class ExecuteCode(KernelParams):
+    """Parameters of execute_code; `timeout` is seconds of running, None for none."""
+
+    run_id: RunId
+    mode: Literal["query", "batch"] = "query"
+    code: Annotated[str, Field(max_length=512 << 10)]
+    options: dict[str, str] = {}
+    timeout: Annotated[float, Field(gt=0)] | None = None
+
+
+class SendInput(KernelParams):
+    """Parameters of send_input, the answer to waiting-input."""
+
+    run_id: RunId
+    text: Annotated[str, Field(max_length=64 << 10)]
+
+
+class InterruptKernel(KernelParams):
+    """Parameters of interrupt_kernel; without a run the current one is interrupted."""
+
+    run_id: RunId | None = None
+
+
+class CompleteCode(KernelParams):
+    """Parameters of complete_code: the text and the cursor's position in it."""
+
+    code: Annotated[str, Field(max_length=64 << 10)]
+    cursor: Annotated[int, Field(ge=0)]
