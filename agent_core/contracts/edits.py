@@ -113,7 +113,7 @@ class ContainerEdits:
         device_requests: Requests to a driver of the runtime.
         groups: Supplementary groups, by name or number.
         rlimits: Resource limits by name without ``RLIMIT_`` in lower case; -1 is unlimited.
-        limits: Upper bounds: ``cpus`` (millicores); ``memory``, ``swap``, ``shm`` (bytes); ``pids``.
+        limits: Upper bounds: ``cpus`` (millicores); ``memory``, ``swap``, ``shm`` (bytes); pids.
         cpuset: The cores and memory nodes to run on.
         syscalls: System calls to allow beyond the default.
         networks: Networks to join.
