@@ -1,0 +1,53 @@
+"""The ledger's tables and their version."""
+
+from typing import Final
+
+VERSION: Final = 1
+
+TABLES: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE kernels (
+    kernel_id   TEXT PRIMARY KEY,
+    session_id  TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    spec        TEXT NOT NULL,
+    spec_digest TEXT NOT NULL,
+    created_at  REAL NOT NULL,
+    incarnation INTEGER NOT NULL,
+    reason      TEXT,
+    message     TEXT,
+    exit_code   INTEGER,
+    started_at  REAL,
+    ended_at    REAL,
+    container   TEXT,
+    warnings    TEXT NOT NULL,
+    timings     TEXT NOT NULL,
+    version     INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX kernels_by_end ON kernels (ended_at);
+
+CREATE TABLE holds (
+    kind        TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    kernel_id   TEXT NOT NULL REFERENCES kernels,
+    incarnation INTEGER NOT NULL,
+    state       TEXT NOT NULL,
+    undo        TEXT NOT NULL,
+    ordinal     INTEGER NOT NULL,
+    note        TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX holds_by_kernel ON holds (kernel_id);
+
+CREATE TABLE outbox (
+    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    epoch      TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    at         REAL NOT NULL,
+    kernel_id  TEXT,
+    session_id TEXT,
+    data       TEXT NOT NULL
+);
+CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
+"""

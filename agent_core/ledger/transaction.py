@@ -1,0 +1,164 @@
+"""What can be read and written inside one transaction of the ledger."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from agent_core.ledger.rows import EventRow, HoldRow, HoldState, KernelRow
+
+_KERNEL_COLUMNS = tuple(f.name for f in fields(KernelRow))
+_JSON_COLUMNS = {"spec", "warnings", "timings"}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _kernel_values(row: KernelRow) -> list[Any]:
+    return [
+        _json(getattr(row, name)) if name in _JSON_COLUMNS else getattr(row, name)
+        for name in _KERNEL_COLUMNS
+    ]
+
+
+def _kernel(values: Sequence[Any]) -> KernelRow:
+    data = dict(zip(_KERNEL_COLUMNS, values, strict=True))
+    data["spec"] = json.loads(data["spec"])
+    data["warnings"] = tuple(json.loads(data["warnings"]))
+    data["timings"] = tuple((s, t, c) for s, t, c in json.loads(data["timings"]))
+    return KernelRow(**data)
+
+
+def _hold(values: Sequence[Any]) -> HoldRow:
+    kind, key, kernel_id, incarnation, state, undo, order, note = values
+    return HoldRow(
+        kind, key, kernel_id, incarnation, HoldState(state), json.loads(undo), order, note
+    )
+
+
+def _event(values: Sequence[Any]) -> EventRow:
+    sequence, epoch, name, at, kernel_id, session_id, data = values
+    return EventRow(epoch, sequence, name, at, kernel_id, session_id, json.loads(data))
+
+
+class Transaction:
+    """One transaction; lives only inside the function given to `Ledger.write` or `Ledger.read`."""
+
+    def __init__(self, connection: sqlite3.Connection, epoch: str) -> None:
+        self._db = connection
+        self._epoch = epoch
+
+    # ---- kernels ----
+
+    def put_kernel(self, row: KernelRow) -> None:
+        """Insert a kernel, or replace its row by a newer version."""
+        marks = ",".join("?" * len(_KERNEL_COLUMNS))
+        updates = ",".join(f"{name}=excluded.{name}" for name in _KERNEL_COLUMNS[1:])
+        self._db.execute(
+            f"INSERT INTO kernels ({','.join(_KERNEL_COLUMNS)}) VALUES ({marks}) "  # noqa: S608 - column names are ours
+            f"ON CONFLICT (kernel_id) DO UPDATE SET {updates}",
+            _kernel_values(row),
+        )
+
+    def kernels(self, *, include_ended: bool = True) -> list[KernelRow]:
+        """List kernels, oldest first."""
+        where = "" if include_ended else "WHERE ended_at IS NULL"
+        rows = self._db.execute(
+            f"SELECT {','.join(_KERNEL_COLUMNS)} FROM kernels {where} "  # noqa: S608 - column names are ours
+            "ORDER BY created_at, kernel_id"
+        )
+        return [_kernel(row) for row in rows]
+
+    def kernel(self, kernel_id: str) -> KernelRow | None:
+        """Find one kernel by its whole id."""
+        row = self._db.execute(
+            f"SELECT {','.join(_KERNEL_COLUMNS)} FROM kernels WHERE kernel_id = ?",  # noqa: S608 - column names are ours
+            [kernel_id],
+        ).fetchone()
+        return _kernel(row) if row else None
+
+    def kernel_ids(self, prefix: str, limit: int = 10) -> list[str]:
+        """List kernel ids that begin with a prefix."""
+        rows = self._db.execute(
+            "SELECT kernel_id FROM kernels WHERE kernel_id >= ? AND kernel_id < ? LIMIT ?",
+            [prefix, prefix + "\U0010ffff", limit],
+        )
+        return [row[0] for row in rows]
+
+    def forget_ended(self, before: float) -> int:
+        """Delete kernels that ended before a time and hold nothing, and their events."""
+        doomed = (
+            "SELECT kernel_id FROM kernels WHERE ended_at < ? "
+            "AND kernel_id NOT IN (SELECT kernel_id FROM holds)"
+        )
+        self._db.execute(f"DELETE FROM outbox WHERE kernel_id IN ({doomed})", [before])  # noqa: S608 - a constant
+        cursor = self._db.execute(f"DELETE FROM kernels WHERE kernel_id IN ({doomed})", [before])  # noqa: S608 - a constant
+        return cursor.rowcount
+
+    # ---- holds ----
+
+    def put_holds(self, holds: Iterable[HoldRow]) -> None:
+        """Insert holds, or replace the rows of the same kind and key."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO holds VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (h.kind, h.key, h.kernel_id, h.incarnation, h.state, _json(h.undo), h.order, h.note)
+                for h in holds
+            ],
+        )
+
+    def drop_holds(self, holds: Iterable[HoldRow]) -> None:
+        """Delete holds whose things are proven given back."""
+        self._db.executemany(
+            "DELETE FROM holds WHERE kind = ? AND key = ?", [(h.kind, h.key) for h in holds]
+        )
+
+    def mark_holds(self, kernel_id: str, state: HoldState) -> None:
+        """Set the state of all holds of one kernel."""
+        self._db.execute("UPDATE holds SET state = ? WHERE kernel_id = ?", [state, kernel_id])
+
+    def holds(self, kernel_id: str | None = None) -> list[HoldRow]:
+        """List the holds of one kernel, or of all, in the order of taking."""
+        where, values = ("", []) if kernel_id is None else ("WHERE kernel_id = ?", [kernel_id])
+        rows = self._db.execute(
+            "SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note "  # noqa: S608 - a constant
+            f"FROM holds {where} ORDER BY kernel_id, ordinal",
+            values,
+        )
+        return [_hold(row) for row in rows]
+
+    # ---- outbox ----
+
+    def add_event(
+        self,
+        name: str,
+        at: float,
+        *,
+        kernel_id: str | None = None,
+        session_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> EventRow:
+        """Append an event; it is told once the transaction is durable."""
+        cursor = self._db.execute(
+            "INSERT INTO outbox (epoch, name, at, kernel_id, session_id, data) "
+            "VALUES (?,?,?,?,?,?)",
+            [self._epoch, name, at, kernel_id, session_id, _json(data or {})],
+        )
+        sequence = int(cursor.lastrowid or 0)
+        return EventRow(self._epoch, sequence, name, at, kernel_id, session_id, dict(data or {}))
+
+    def events(self, kernel_id: str | None, after: int, limit: int) -> list[EventRow]:
+        """List events after a sequence number, oldest first."""
+        where, values = "WHERE sequence > ?", [after]
+        if kernel_id is not None:
+            where, values = f"{where} AND kernel_id = ?", [after, kernel_id]  # type: ignore[list-item]
+        rows = self._db.execute(
+            "SELECT sequence, epoch, name, at, kernel_id, session_id, data "  # noqa: S608 - constants
+            f"FROM outbox {where} ORDER BY sequence LIMIT ?",
+            [*values, limit],
+        )
+        return [_event(row) for row in rows]

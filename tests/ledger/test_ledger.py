@@ -1,0 +1,211 @@
+"""The ledger: durable when acknowledged, grouped, owned by one agent, honest about damage."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_core.contracts.errors import LedgerFailed, StateDirectoryInUse
+from agent_core.ledger import Commit, HoldRow, HoldState, KernelRow, Ledger, StateLock
+
+PUT = Commit("test-put", "a row of a test")
+
+
+def kernel(name="k1", **changes):
+    values = {
+        "kernel_id": name,
+        "session_id": "s",
+        "state": "PREPARING",
+        "spec": {"image": "python"},
+        "spec_digest": "d",
+        "created_at": 1.0,
+    }
+    return KernelRow(**{**values, **changes})
+
+
+def run(path, work):
+    async def body(ledger):
+        return await work(ledger)
+
+    ledger = Ledger(path)
+    ledger.open()
+    try:
+        return asyncio.run(body(ledger))
+    finally:
+        ledger.close()
+
+
+def test_rows_come_back_as_they_were_written_after_a_reopen(tmp_path):
+    row = kernel(warnings=("w",), timings=(("image", 0.5, 0.1),), exit_code=3)
+    hold = HoldRow("scratch", "k1", "k1", undo={"path": "/x"}, order=2)
+
+    def put(tx):
+        tx.put_kernel(row)
+        tx.put_holds([hold])
+        return tx.add_event("kernel.preparing", 2.0, kernel_id="k1", data={"a": 1})
+
+    event = run(tmp_path / "l.db", lambda ledger: ledger.write(PUT, put))
+    rows, holds, events = run(
+        tmp_path / "l.db",
+        lambda ledger: ledger.read(
+            lambda tx: (tx.kernels(), tx.holds("k1"), tx.events(None, 0, 9))
+        ),
+    )
+    assert rows == [row]
+    assert holds == [hold]
+    assert events == [event]
+
+
+def test_concurrent_writers_share_a_commit(tmp_path):
+    async def many(ledger):
+        before = ledger.commits
+        names = [f"k{i}" for i in range(200)]
+        await asyncio.gather(
+            *(ledger.write(PUT, lambda tx, n=name: tx.put_kernel(kernel(n))) for name in names)
+        )
+        return ledger.commits - before, len(await ledger.read(lambda tx: tx.kernels()))
+
+    commits, rows = run(tmp_path / "l.db", many)
+    assert rows == 200
+    assert commits < 50
+
+
+def test_a_failing_writer_undoes_only_its_own_changes(tmp_path):
+    def bad(tx):
+        tx.put_kernel(kernel("bad"))
+        raise ValueError("no")
+
+    async def both(ledger):
+        good = ledger.write(PUT, lambda tx: tx.put_kernel(kernel("good")))
+        results = await asyncio.gather(ledger.write(PUT, bad), good, return_exceptions=True)
+        return results, [k.kernel_id for k in await ledger.read(lambda tx: tx.kernels())]
+
+    results, rows = run(tmp_path / "l.db", both)
+    assert isinstance(results[0], ValueError)
+    assert results[1] is None
+    assert rows == ["good"]
+
+
+def test_cancelling_the_wait_does_not_undo_the_transaction(tmp_path):
+    async def cancelled(ledger):
+        task = asyncio.ensure_future(ledger.write(PUT, lambda tx: tx.put_kernel(kernel())))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await ledger.read(lambda tx: tx.kernel("k1"))
+
+    assert run(tmp_path / "l.db", cancelled) == kernel()
+
+
+def test_holds_are_marked_and_dropped_by_kind_and_key(tmp_path):
+    holds = [HoldRow("a", "1", "k1", order=0), HoldRow("b", "1", "k1", order=1)]
+
+    def work(tx):
+        tx.put_kernel(kernel())
+        tx.put_holds(holds)
+        tx.mark_holds("k1", HoldState.RELEASING)
+        tx.drop_holds([holds[1]])
+        return tx.holds()
+
+    left = run(tmp_path / "l.db", lambda ledger: ledger.write(PUT, work))
+    assert [(h.kind, h.state) for h in left] == [("a", HoldState.RELEASING)]
+
+
+def test_event_ids_never_repeat_after_old_ones_were_forgotten(tmp_path):
+    def end(tx):
+        tx.put_kernel(kernel(ended_at=1.0))
+        return tx.add_event("kernel.terminated", 1.0, kernel_id="k1").sequence
+
+    async def life(ledger):
+        first = await ledger.write(PUT, end)
+        forgotten = await ledger.write(PUT, lambda tx: tx.forget_ended(before=5.0))
+        return first, forgotten, await ledger.write(PUT, end)
+
+    first, forgotten, second = run(tmp_path / "l.db", life)
+    assert forgotten == 1
+    assert second > first
+
+
+def test_ended_kernels_that_still_hold_something_are_kept(tmp_path):
+    def end(tx):
+        tx.put_kernel(kernel(ended_at=1.0))
+        tx.put_holds([HoldRow("scratch", "k1", "k1", state=HoldState.DIRTY)])
+        return tx.forget_ended(before=5.0)
+
+    assert run(tmp_path / "l.db", lambda ledger: ledger.write(PUT, end)) == 0
+
+
+def test_a_changed_boot_id_begins_a_new_epoch(tmp_path):
+    path = tmp_path / "l.db"
+    first = Ledger(path)
+    first.open()
+    first.close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE meta SET value = 'another' WHERE key = 'boot_id'")
+    db.close()
+    second = Ledger(path)
+    second.open()
+    second.close()
+    assert not first.boot_changed
+    assert second.boot_changed
+    assert second.epoch != first.epoch
+
+
+def test_a_newer_ledger_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "l.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LedgerFailed, match="version 99"):
+        Ledger(path).open()
+
+
+def test_a_damaged_ledger_is_detected_at_open(tmp_path):
+    path = tmp_path / "l.db"
+    path.write_bytes(b"not a database, certainly not" * 100)
+    with pytest.raises(LedgerFailed, match="cannot open"):
+        Ledger(path).open()
+
+
+def test_a_closed_ledger_refuses_work(tmp_path):
+    with pytest.raises(LedgerFailed, match="not open"):
+        asyncio.run(Ledger(tmp_path / "l.db").read(lambda tx: tx.kernels()))
+
+
+def test_the_state_lock_names_the_pid_of_its_holder(tmp_path):
+    with (
+        StateLock(tmp_path),
+        pytest.raises(StateDirectoryInUse, match=f"pid {os.getpid()}") as caught,
+    ):
+        StateLock(tmp_path).acquire()
+    assert caught.value.details["pid"] == os.getpid()
+    StateLock(tmp_path).acquire()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from agent_core.ledger import Commit, KernelRow, Ledger
+PUT = Commit("walk", "a row")
+async def main():
+    ledger = Ledger(Path(sys.argv[1])); ledger.open()
+    row = KernelRow("k1", "s", "PREPARING", {}, "d", 1.0)
+    await ledger.write(PUT, lambda tx: tx.put_kernel(row))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("point", "durable"), [("before", False), ("after", True)])
+def test_a_kill_around_a_commit_leaves_all_or_nothing(tmp_path, point, durable):
+    path = tmp_path / "l.db"
+    env = {**os.environ, "AGENT_FAILPOINTS": f"commit.walk.{point}=kill"}
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], env=env, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    found = run(Path(path), lambda ledger: ledger.read(lambda tx: tx.kernel("k1")))
+    assert (found is not None) is durable
