@@ -1,0 +1,222 @@
+"""The configuration as one typed model: what every key means, its default and its bounds.
+
+Keys are written in kebab-case. A description says what a value looks like; it is the hint of the
+fault when it looks otherwise.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agent_core.config.paths import AGENT_ID, AgentPaths, agent_paths, default_agent_id
+from agent_core.config.selection import Selection
+from agent_core.config.units import read_duration, read_size, split_address
+
+
+def kebab(name: str) -> str:
+    """Spell a field's name as it stands in TOML."""
+    return name.replace("_", "-")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _present(value: object) -> object:
+    if value == "":
+        raise ValueError("is empty")
+    return value
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(read_size),
+    Field(ge=0, description="a size in bytes, or with a binary suffix: 512M, 4G"),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(read_duration),
+    Field(gt=0, description="seconds, or with a unit: 500ms, 10s, 2m"),
+]
+Name = Annotated[str, Field(min_length=1, max_length=128, description="the name of a plugin")]
+Items = Annotated[
+    tuple[str, ...],
+    Field(description="a list of entry-point names, distribution names or module paths"),
+]
+Location = Annotated[Path, BeforeValidator(_present), Field(description="a path")]
+Level = Annotated[
+    Literal["NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(_upper),
+    Field(description="DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+]
+LogFormat = Annotated[
+    Literal["simple", "verbose", "json"], Field(description="simple, verbose or json")
+]
+
+
+class Section(BaseModel):
+    """The root of all tables: frozen, closed, kebab-case outside and snake_case inside."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True
+    )
+
+
+class Address(Section):
+    """A TCP address: ``{ host = "127.0.0.1", port = 6011 }`` or ``"127.0.0.1:6011"``.
+
+    Port 0 takes any free port.
+    """
+
+    host: Annotated[str, Field(min_length=1, description="an IP address or a host name")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=0, le=65535, description="a TCP port, 0 to 65535")] = 6011
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _address(value: object) -> object:
+    if value in ("none", False):
+        return None
+    return (split_address(value) or value) if isinstance(value, str) else value
+
+
+class AgentSection(Section):
+    """The agent itself: ``[agent]``."""
+
+    id: Annotated[
+        str,
+        Field(
+            pattern=f"^{AGENT_ID.pattern}$",
+            description="1 to 63 letters, digits, '.', '_' or '-', the first a letter or digit",
+        ),
+    ] = Field(default_factory=default_agent_id)
+    backend: Name = "process"
+    rpc_listen_addr: Annotated[
+        Address | None,
+        BeforeValidator(_address),
+        Field(description='"host:port", { host = "...", port = ... }, or "none" for no TCP at all'),
+    ] = Address()
+    rpc_insecure: bool = False
+    allow_compute_plugins: Items | None = None
+    block_compute_plugins: Items = ()
+    ipc_base_path: Location | None = None
+    var_base_path: Location | None = None
+    scaling_group: Annotated[str, Field(min_length=1)] = "default"
+    pid_file: Location | None = None
+
+
+class PluginsSection(Section):
+    """Every kind of plugin: ``[plugins]``; the deadline bounds each call into one."""
+
+    allow: Items | None = None
+    block: Items = ()
+    deadline: Duration = 10.0
+
+
+class ContainerSection(Section):
+    """What a kernel is made of: ``[container]``; a scratch-size of 0 is without limit."""
+
+    scratch_type: Name = "hostdir"
+    scratch_root: Location = Path("/tmp/backend.ai/scratches")  # noqa: S108 - the documented place
+    scratch_size: Size = 0
+    runner: Name = "default"
+    stop_grace: Duration = 10.0
+
+
+class ResourceSection(Section):
+    """What of the node is kept from kernels, and how devices are chosen: ``[resource]``."""
+
+    reserved_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 1
+    reserved_mem: Size = 1 << 30
+    allocation_strategy: Annotated[
+        Literal["fill", "evenly"], Field(description="fill or evenly")
+    ] = "fill"
+
+
+class ConsoleLogSection(Section):
+    """Logging to the standard error: ``[logging.console]``; colours by default on a terminal."""
+
+    colored: bool | None = None
+    format: LogFormat = "simple"
+
+
+class FileLogSection(Section):
+    """Logging to a rotated file: ``[logging.file]``."""
+
+    path: Location = Path("logs")
+    filename: Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")] = "agent.log"
+    backup_count: Annotated[int, Field(ge=0, le=1000)] = 10
+    rotation_size: Size = 10 << 20
+    format: LogFormat = "verbose"
+
+
+class LoggingSection(Section):
+    """What is logged, and where: ``[logging]``; ``pkg-ns`` sets the level of single loggers."""
+
+    level: Level = "INFO"
+    drivers: tuple[Literal["console", "file"], ...] = ("console",)
+    console: ConsoleLogSection = ConsoleLogSection()
+    file: FileLogSection = FileLogSection()
+    pkg_ns: dict[str, Level] = {}
+
+
+class DebugSection(Section):
+    """Aids for developers: ``[debug]``."""
+
+    enabled: bool = False
+    log_events: bool = False
+
+
+class KernelLifecyclesSection(Section):
+    """Deadlines of a kernel's life: ``[kernel-lifecycles]``."""
+
+    init_timeout: Duration = 60.0
+
+
+class AgentConfig(Section):
+    """The whole configuration, every key with its default."""
+
+    agent: AgentSection = Field(default_factory=AgentSection)
+    plugins: PluginsSection = PluginsSection()
+    container: ContainerSection = ContainerSection()
+    resource: ResourceSection = ResourceSection()
+    logging: LoggingSection = LoggingSection()
+    debug: DebugSection = DebugSection()
+    kernel_lifecycles: KernelLifecyclesSection = KernelLifecyclesSection()
+    plugin: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def paths(self) -> AgentPaths:
+        """The directories of this agent."""
+        agent = self.agent
+        return agent_paths(agent.id, var_base=agent.var_base_path, ipc_base=agent.ipc_base_path)
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The part of the configuration that the plugin host reads."""
+        agent, plugins = self.agent, self.plugins
+        return Selection(
+            backend=agent.backend,
+            scratch=self.container.scratch_type,
+            runner=self.container.runner,
+            allow_devices=agent.allow_compute_plugins,
+            block_devices=agent.block_compute_plugins,
+            allow=plugins.allow,
+            block=plugins.block,
+        )
+
+    def plugin_table(self, name: str) -> dict[str, Any]:
+        """Return the free table ``[plugin.<name>]``, empty when there is none."""
+        return self.plugin.get(name, {})
+
+    def rendered(self) -> dict[str, Any]:
+        """Return the whole configuration as plain data with kebab-case keys."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,43 @@
+"""How sizes, durations and addresses are written in a configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from agent_core.contracts.amount import Amount
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ADDRESS: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
+
+
+def read_size(value: object) -> object:
+    """Turn a size such as ``"1G"`` (2**30) into bytes; what is no text passes unchanged.
+
+    Raises:
+        ValueError: when the text is not a size.
+    """
+    return Amount.parse_size(value).value if isinstance(value, str) else value
+
+
+def read_duration(value: object) -> object:
+    """Turn a duration such as ``"500ms"`` or ``"2m"`` into seconds; a number is seconds already.
+
+    Raises:
+        ValueError: when the text is not a duration.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration such as 10, 500ms, 10s or 2m")
+    return float(match.group(1)) * _SECONDS[match.group(2) or "s"]
+
+
+def split_address(text: str) -> dict[str, str | int] | None:
+    """Split ``host:port`` or ``[v6]:port``; None when the text is no address."""
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        return None
+    return {"host": match["six"] or match["host"], "port": int(match["port"])}
