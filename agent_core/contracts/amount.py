@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import total_ordering
 
-_DECIMAL = re.compile(r"(\d{1,30})(?:\.(\d{1,18}))?")
+_DECIMAL = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,18}))?")
 _BINARY_UNITS = {unit: 1 << (10 * power) for power, unit in enumerate("bkmgtpe")}
-_SIZE = re.compile(r"(\d{1,30})(?:\.(\d{1,18}))?\s*([bkmgtpe])?(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,18}))?\s*(?:([kmgtpe])i?)?b?", re.IGNORECASE)
 
 
 @total_ordering
@@ -50,7 +50,7 @@ class Amount:
 
     @classmethod
     def parse_size(cls, text: str) -> Amount:
-        """Read a size in bytes, with binary suffixes: ``"1g"`` and ``"1GiB"`` are 2**30.
+        """Read a size in bytes, with binary suffixes: ``"1g"``, ``"1Gi"`` and ``"1GiB"`` are 2**30.
 
         Raises:
             ValueError: when the text is not a size, or not a whole number of bytes.

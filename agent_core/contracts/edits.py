@@ -25,6 +25,9 @@ conflict names both plugins. The merge is commutative and associative.
     resource_data     equal, or conflict
     hooks             union
     ================  ======================================================================
+
+One reply that gives the same key twice obeys the same law, and a variable is either in `env` or in
+`path_env` of all plugins together: in both it is a conflict.
 """
 
 from __future__ import annotations
@@ -189,20 +192,25 @@ class _Rule:
     """How one field is taken apart into keyed entries, merged, and put together again."""
 
     law: _Law
-    split: Callable[[Any], dict[str, Any]]
+    split: Callable[[Any], Iterable[tuple[str, Any]]]
     join: Callable[[Mapping[str, Any]], Any]
+    ordered: bool = False
 
 
-def _whole(value: Any) -> dict[str, Any]:
-    return {"": value} if value else {}
+def _items(value: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return value.items()
+
+
+def _whole(value: Any) -> Iterable[tuple[str, Any]]:
+    return [("", value)] if value else []
 
 
 def _only(values: Mapping[str, Any]) -> Any:
     return values.get("", ())
 
 
-def _keyed(attribute: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda items: {getattr(item, attribute): item for item in items}
+def _keyed(attribute: str) -> Callable[[Any], Iterable[tuple[str, Any]]]:
+    return lambda items: [(getattr(item, attribute), item) for item in items]
 
 
 def _listed(values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -210,22 +218,22 @@ def _listed(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 _RULES: Mapping[str, _Rule] = {
-    "env": _Rule(_equal, dict, dict),
-    "path_env": _Rule(_in_plugin_order, dict, dict),
-    "preload": _Rule(_in_plugin_order, _whole, _only),
+    "env": _Rule(_equal, _items, dict),
+    "path_env": _Rule(_in_plugin_order, _items, dict, ordered=True),
+    "preload": _Rule(_in_plugin_order, _whole, _only, ordered=True),
     "device_nodes": _Rule(_equal, _keyed("path"), _listed),
     "mounts": _Rule(_equal, _keyed("target"), _listed),
     "files": _Rule(_equal, _keyed("path"), _listed),
     "cdi_names": _Rule(_union, _whole, _only),
     "device_requests": _Rule(_requests, _keyed("driver"), _listed),
     "groups": _Rule(_union, _whole, _only),
-    "rlimits": _Rule(_highest, dict, dict),
-    "limits": _Rule(_lowest, dict, dict),
+    "rlimits": _Rule(_highest, _items, dict),
+    "limits": _Rule(_lowest, _items, dict),
     "cpuset": _Rule(_equal, _whole, lambda values: values.get("")),
     "syscalls": _Rule(_union, _whole, _only),
     "networks": _Rule(_union, _whole, _only),
-    "labels": _Rule(_equal, dict, dict),
-    "resource_data": _Rule(_equal, dict, dict),
+    "labels": _Rule(_equal, _items, dict),
+    "resource_data": _Rule(_equal, _items, dict),
     "hooks": _Rule(_union, _whole, _only),
 }
 
@@ -247,11 +255,18 @@ class MergedEdits:
 
     @classmethod
     def of(cls, source: str, edits: ContainerEdits) -> MergedEdits:
-        """Tag every entry of one plugin's reply with the plugin's name."""
+        """Tag every entry of one plugin's reply with the plugin's name.
+
+        Raises:
+            EditsConflict: when the reply contradicts itself.
+        """
         entries: dict[str, _Entries] = {}
         for name, rule in _RULES.items():
-            split = rule.split(getattr(edits, name))
-            entries[name] = {key: {source: value} for key, value in split.items()}
+            of_field = entries.setdefault(name, {})
+            for key, value in rule.split(getattr(edits, name)):
+                said = of_field.get(key, {})
+                of_field[key] = _by_source(name, key, rule, said, {source: value})
+        _refuse_two_kinds_of_variable(entries)
         return cls(entries)
 
     @classmethod
@@ -267,9 +282,9 @@ class MergedEdits:
         return merged
 
     def __or__(self, other: MergedEdits) -> MergedEdits:
-        return MergedEdits(
-            {name: self._merge_field(name, rule, other) for name, rule in _RULES.items()}
-        )
+        merged = {name: self._merge_field(name, rule, other) for name, rule in _RULES.items()}
+        _refuse_two_kinds_of_variable(merged)
+        return MergedEdits(merged)
 
     def _merge_field(self, name: str, rule: _Rule, other: MergedEdits) -> _Entries:
         mine, theirs = self._entries.get(name, {}), other._entries.get(name, {})
@@ -321,10 +336,24 @@ def _by_source(
     name: str, key: str, rule: _Rule, mine: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Unite two maps of source to value; one source on both sides obeys the law with itself."""
-    both = mine.keys() & theirs.keys()
     united = {**mine, **theirs}
-    for source in both:
-        left, right = mine[source], theirs[source]
-        if left != right:
-            united[source] = rule.law(name, key, {f"{source}": left, f"{source} (again)": right})
+    for source in mine.keys() & theirs.keys():
+        if mine[source] != theirs[source]:
+            # Two orders of one plugin have no order between them, so they cannot be merged.
+            law = _equal if rule.ordered else rule.law
+            united[source] = law(
+                name, key, {source: mine[source], f"{source} (again)": theirs[source]}
+            )
     return united
+
+
+def _refuse_two_kinds_of_variable(entries: Mapping[str, _Entries]) -> None:
+    """Refuse a variable that one plugin sets whole while another adds a path to it."""
+    plain, paths = entries.get("env", {}), entries.get("path_env", {})
+    for key in sorted(plain.keys() & paths.keys()):
+        sources = [min(plain[key]), min(paths[key])]
+        raise EditsConflict(
+            f"plugin {sources[0]!r} sets the variable {key!r} as a whole, "
+            f"and plugin {sources[1]!r} adds paths to it",
+            details={"field": "path_env", "key": key, "plugins": sorted(sources)},
+        )

@@ -19,7 +19,8 @@ class Scratch:
 
     Attributes:
         kernel_id: The owner.
-        path: The directory that is mounted as the kernel's home.
+        path: The directory that is mounted as the kernel's home. It holds `config`, which is the
+            agent's, and `work`, which is the user's; both exist once `create` has returned.
         size_limit: Bytes it can hold, or None when nothing limits it.
     """
 
