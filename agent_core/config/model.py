@@ -43,10 +43,9 @@ Duration = Annotated[
     Field(gt=0, description="seconds, or with a unit: 500ms, 10s, 2m"),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=128, description="the name of a plugin")]
-Items = Annotated[
-    tuple[str, ...],
-    Field(description="a list of entry-point names, distribution names or module paths"),
-]
+_ITEMS = Field(description="a list of entry-point names, distribution names or module paths")
+Items = Annotated[tuple[str, ...], _ITEMS]
+OptionalItems = Annotated[tuple[str, ...] | None, _ITEMS]
 Location = Annotated[Path, BeforeValidator(_present), Field(description="a path")]
 Level = Annotated[
     Literal["NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -105,7 +104,7 @@ class AgentSection(Section):
         Field(description='"host:port", { host = "...", port = ... }, or "none" for no TCP at all'),
     ] = Address()
     rpc_insecure: bool = False
-    allow_compute_plugins: Items | None = None
+    allow_compute_plugins: OptionalItems = None
     block_compute_plugins: Items = ()
     ipc_base_path: Location | None = None
     var_base_path: Location | None = None
@@ -116,7 +115,7 @@ class AgentSection(Section):
 class PluginsSection(Section):
     """Every kind of plugin: ``[plugins]``; the deadline bounds each call into one."""
 
-    allow: Items | None = None
+    allow: OptionalItems = None
     block: Items = ()
     deadline: Duration = 10.0
 
@@ -149,9 +148,9 @@ class ConsoleLogSection(Section):
 
 
 class FileLogSection(Section):
-    """Logging to a rotated file: ``[logging.file]``."""
+    """Logging to a rotated file: ``[logging.file]``; by default in the state directory."""
 
-    path: Location = Path("logs")
+    path: Location | None = None
     filename: Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")] = "agent.log"
     backup_count: Annotated[int, Field(ge=0, le=1000)] = 10
     rotation_size: Size = 10 << 20

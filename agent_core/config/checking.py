@@ -1,0 +1,197 @@
+"""From what the sources say to one canonical tree: aliases resolved, unknown keys named."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent_core.config.faults import Fault, did_you_mean
+from agent_core.config.lines import key_lines, line_of
+from agent_core.config.model import Section, kebab
+from agent_core.config.sources import Layer
+from agent_core.config.units import split_address
+from agent_core.config.vocabulary import ALIASES, PATH_KEYS, PENDING, KeyPath
+
+Schema = Mapping[str, Any]
+"""Keys of a table: a nested schema for a table, None for a value."""
+
+_ADDRESS_KEY: KeyPath = ("agent", "rpc-listen-addr")
+
+
+def schema_of(model: type[Section]) -> Schema:
+    """List the keys of a section as they stand in TOML."""
+    return {kebab(name): _below(f.annotation) for name, f in model.model_fields.items()}
+
+
+def _below(annotation: Any) -> Schema | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return schema_of(annotation) if issubclass(annotation, Section) else None
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who set a key: the layer, and the key as it was spelled there."""
+
+    layer: Layer
+    spelled: KeyPath
+
+    def line(self) -> int | None:
+        """Find the line in the file; None for what is no file."""
+        return line_of(key_lines(self.layer.text), self.spelled) if self.layer.text else None
+
+    def fault(self, what: str, hint: str = "") -> Fault:
+        """Say what is wrong with this key."""
+        return Fault(self.layer.name, self.line(), ".".join(self.spelled), what, hint)
+
+
+@dataclass(slots=True)
+class Checking:
+    """Goes through the layers in their order and gathers what comes of them.
+
+    Attributes:
+        tree: The canonical tree so far.
+        origins: For each canonical key, who set it last.
+        faults: Unknown keys and contradictions.
+        pending: Keys without effect yet, by the table that they stand in.
+        deprecated: Keys that have a newer spelling.
+    """
+
+    schema: Schema
+    tree: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, Origin] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    pending: dict[tuple[str, KeyPath], list[Origin]] = field(default_factory=dict)
+    deprecated: list[tuple[Origin, str]] = field(default_factory=list)
+
+    def add(self, layer: Layer) -> None:
+        """Lay one source over what is there."""
+        self._walk(layer, layer.tree, self.schema, (), self.tree)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what the operator should know although nothing is wrong."""
+        for origin, key in self.deprecated:
+            yield str(origin.fault(f"is an old spelling of {key}"))
+        for (_, table), origins in self.pending.items():
+            keys = sorted({".".join(o.spelled[len(table) :]) or "all of it" for o in origins})
+            what = f"[{'.'.join(table)}] known but not yet in effect: {', '.join(keys)}"
+            yield str(Fault(origins[0].layer.name, origins[0].line(), "", what))
+
+    def _walk(
+        self,
+        layer: Layer,
+        table: Mapping[str, Any],
+        schema: Schema,
+        path: KeyPath,
+        out: dict[str, Any],
+    ) -> None:
+        for key, value in table.items():
+            here = (*path, key)
+            name = self._canonical(layer, here)
+            if name in schema:
+                self._known(layer, here, name, value, schema[name], out)
+            elif here in PENDING:
+                self._pending_table(layer, here, value)
+            elif key in (PENDING.get(path) or ()):
+                self._note_pending(layer, here)
+            else:
+                self.faults.append(_unknown(Origin(layer, here), schema))
+
+    def _canonical(self, layer: Layer, here: KeyPath) -> str:
+        alias = ALIASES.get(here)
+        if alias is None:
+            return here[-1]
+        if alias.deprecated:
+            self.deprecated.append((Origin(layer, here), alias.key))
+        return alias.key
+
+    def _known(
+        self,
+        layer: Layer,
+        here: KeyPath,
+        name: str,
+        value: Any,
+        below: Schema | None,
+        out: dict[str, Any],
+    ) -> None:
+        canonical = (*here[:-1], name)
+        if below is not None and isinstance(value, Mapping):
+            inner = out.setdefault(name, {})
+            self.origins.setdefault(canonical, Origin(layer, here))
+            self._walk(layer, value, below, canonical, inner if isinstance(inner, dict) else {})
+            return
+        value = _plain(canonical, value, layer.base)
+        origin, before = Origin(layer, here), self.origins.get(canonical)
+        if before is not None and _contradicts(before, origin) and out.get(name) != value:
+            self.faults.append(_contradiction(before, origin))
+        self._record(canonical, value, origin)
+        out[name] = _merged(out.get(name), value)
+
+    def _record(self, path: KeyPath, value: Any, origin: Origin) -> None:
+        self.origins[path] = origin
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                self._record((*path, key), inner, Origin(origin.layer, (*origin.spelled, key)))
+
+    def _pending_table(self, layer: Layer, here: KeyPath, value: Any) -> None:
+        if PENDING[here] is None or not isinstance(value, Mapping):
+            self._note_pending(layer, here)
+        else:
+            self._walk(layer, value, {}, here, {})
+
+    def _note_pending(self, layer: Layer, here: KeyPath) -> None:
+        table = here if here in PENDING or len(here) == 1 else here[:-1]
+        self.pending.setdefault((layer.group, table), []).append(Origin(layer, here))
+
+
+def _contradicts(before: Origin, origin: Origin) -> bool:
+    return before.layer.group == origin.layer.group and before.spelled != origin.spelled
+
+
+def _contradiction(before: Origin, origin: Origin) -> Fault:
+    other = before.spelled[-1]
+    return origin.fault(f"contradicts {other}, which means the same", "keep one of the two")
+
+
+def _unknown(origin: Origin, schema: Schema) -> Fault:
+    path, key = origin.spelled[:-1], origin.spelled[-1]
+    known = set(schema) | set(PENDING.get(path) or ())
+    known |= {p[-1] for p in (*PENDING, *ALIASES) if p[:-1] == path}
+    kind = "key" if path else "section"
+    elsewhere = _home_of(key, path)
+    return origin.fault(f"is an unknown {kind}", did_you_mean(key, known) or elsewhere)
+
+
+def _home_of(key: str, path: KeyPath) -> str:
+    homes = [p for p, keys in PENDING.items() if p != path and key in (keys or ())]
+    return f"it belongs into [{'.'.join(homes[0])}]" if homes else ""
+
+
+def _plain(path: KeyPath, value: Any, base: Path) -> Any:
+    if not isinstance(value, str):
+        return value
+    if path == _ADDRESS_KEY:
+        return split_address(value) or value
+    return str(resolved(value, base)) if path in PATH_KEYS and value else value
+
+
+def resolved(value: str, base: Path) -> Path:
+    """Make a path of the configuration absolute."""
+    path = Path(value)
+    if value.startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError:
+            # A user that does not exist: the path stays as it was written.
+            return path
+    return Path(base, path)
+
+
+def _merged(before: Any, value: Any) -> Any:
+    if not (isinstance(before, Mapping) and isinstance(value, Mapping)):
+        return value
+    keys = [*before, *(key for key in value if key not in before)]
+    return {k: _merged(before.get(k), value[k]) if k in value else before[k] for k in keys}

@@ -1,0 +1,177 @@
+"""Loading the whole configuration: every source, every fault at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from agent_core.config.checking import Checking, Origin, schema_of
+from agent_core.config.faults import Fault, did_you_mean, invalid
+from agent_core.config.model import AgentConfig, Section, kebab
+from agent_core.config.paths import socket_fault
+from agent_core.config.sources import (
+    Layer,
+    find_file,
+    overrides_layers,
+    read_file,
+    sets_keys,
+)
+from agent_core.config.vocabulary import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it comes from.
+
+    Attributes:
+        config: The checked configuration.
+        warnings: What the operator should know, one sentence each.
+        path: The file that was read, or None when the defaults stand alone.
+        origins: For each key that is set, such as ``agent.id``, by whom: the file's path,
+            ``$VARIABLE`` or ``command line``.
+    """
+
+    config: AgentConfig
+    warnings: tuple[str, ...]
+    path: Path | None
+    origins: Mapping[str, str]
+
+
+def load(
+    path: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Load the configuration: the file, over it the environment, over it the overrides.
+
+    Args:
+        path: The file; by default $AGENT_CONFIG_FILE or the first one of the search order, and
+            the embedded defaults when there is none.
+        overrides: Values from the command line by dotted key, such as ``{"agent.id": "i-a"}``.
+        environ: The environment; by default the process's own.
+
+    Raises:
+        InvalidConfig: with every fault of every source in ``details["faults"]``: source, line,
+            key, what and hint.
+    """
+    environ = os.environ if environ is None else environ
+    chosen = find_file(path, environ)
+    checking = Checking(schema_of(AgentConfig))
+    for layer in _layers(chosen, environ, overrides or {}):
+        checking.add(layer)
+    config = _validated(checking)
+    faults = list(_late_faults(config, checking.origins))
+    if faults:
+        raise invalid(faults)
+    warnings = (*checking.warnings(), *_cautions(config))
+    origins = {".".join(key): origin.layer.name for key, origin in checking.origins.items()}
+    return Loaded(config, warnings, chosen, origins)
+
+
+def _layers(
+    path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]
+) -> Iterator[Layer]:
+    if path is not None:
+        yield read_file(path)
+    if sets_keys(environ):
+        from agent_core.config.environment import environment_layers
+
+        yield from environment_layers(environ)
+    yield from overrides_layers(overrides)
+
+
+def _validated(checking: Checking) -> AgentConfig:
+    try:
+        config = AgentConfig.model_validate(checking.tree)
+    except ValidationError as exc:
+        found = [_fault(error, checking.origins) for error in exc.errors(include_url=False)]
+        raise invalid([*checking.faults, *found]) from exc
+    if checking.faults:
+        raise invalid(checking.faults)
+    return config
+
+
+def _fault(error: ErrorDetails, origins: Mapping[KeyPath, Origin]) -> Fault:
+    path = tuple(str(part) for part in error["loc"])
+    origin, rest = _nearest(origins, path)
+    indexes = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"][rest:])
+    key = ".".join(origin.spelled) + indexes if origin else ".".join(path)
+    hint = _hint(error, path)
+    if origin is None:
+        return Fault("the configuration", None, key, _what(error), hint)
+    return Fault(origin.layer.name, origin.line(), key, _what(error), hint)
+
+
+def _nearest(origins: Mapping[KeyPath, Origin], path: KeyPath) -> tuple[Origin | None, int]:
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return origins[path[:length]], length
+    return None, 0
+
+
+def _what(error: ErrorDetails) -> str:
+    kind, value = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return "is an unknown key"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"should be a table, not {_shown(value)}"
+    if kind == "string_pattern_mismatch":
+        return f"{_shown(value)} is malformed"
+    message = re.sub(r"^(Value error, |Input |String )", "", error["msg"])
+    return message if kind == "value_error" else f"{message}, not {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _hint(error: ErrorDetails, path: KeyPath) -> str:
+    model, description = _describe(path)
+    if error["type"] == "extra_forbidden" and model is not None:
+        return did_you_mean(path[-1], [kebab(name) for name in model.model_fields])
+    expected = re.findall(r"'([^']+)'", str((error.get("ctx") or {}).get("expected", "")))
+    suggestion = did_you_mean(str(error["input"]), expected) if expected else ""
+    return suggestion or description
+
+
+def _describe(path: KeyPath) -> tuple[type[Section] | None, str]:
+    model: type[Section] | None = AgentConfig
+    description = ""
+    for part in path:
+        info = model.model_fields.get(part.replace("-", "_")) if model else None
+        if info is None:
+            break
+        description = info.description or ""
+        model = _section_in(info.annotation)
+    return model, description
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    sections = (c for c in candidates if isinstance(c, type) and issubclass(c, Section))
+    return next(sections, None)
+
+
+def _late_faults(config: AgentConfig, origins: Mapping[KeyPath, Origin]) -> Iterator[Fault]:
+    too_long = socket_fault(config.paths)
+    if too_long:
+        hint = "set a shorter [agent] var-base-path or id"
+        origin, _ = _nearest(origins, ("agent", "var-base-path"))
+        yield (
+            origin.fault(too_long, hint) if origin else Fault("defaults", None, "", too_long, hint)
+        )
+
+
+def _cautions(config: AgentConfig) -> Iterator[str]:
+    address = config.agent.rpc_listen_addr
+    if config.agent.rpc_insecure and address is not None:
+        yield f"rpc-insecure = true: anyone who reaches {address} can run code on this node"
