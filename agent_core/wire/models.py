@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Model(BaseModel):
     """The root of all models: frozen, and closed to fields that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Validators are built when first used: a start pays for the models that it needs.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 # ---- what the methods answer -------------------------------------------------------------------
@@ -244,6 +245,22 @@ class RunResult(Model):
     run_id: str
     status: str
     exit_code: int | None
+
+
+class Done(Model):
+    """The answer of a method that has nothing to say but that it was done."""
+
+
+class Completions(Model):
+    """The answer to complete_code, best first."""
+
+    matches: list[str]
+
+
+class Configuration(Model):
+    """The configuration in effect by section, secrets masked."""
+
+    values: dict[str, Any]
 
 
 # ---- what the methods take ---------------------------------------------------------------------

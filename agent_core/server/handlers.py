@@ -1,0 +1,97 @@
+"""What each method does: parameters in, a call of a service out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from agent_core.server.services import Code, Kernels, Node
+from agent_core.wire import models as m
+
+Handler = Callable[[Any], object]
+"""Takes a method's parameters; returns its result, a coroutine of it, or an iterator of items."""
+
+
+def handlers(node: Node, kernels: Kernels, code: Code) -> Mapping[str, Handler]:
+    """Say for every method of `agent_core.wire.methods` what it does."""
+    return {**_node(node), **_kernels(kernels), **_code(code)}
+
+
+def _node(node: Node) -> dict[str, Handler]:
+    def ping(params: m.Ping) -> m.Pong:
+        return m.Pong(text=params.text)
+
+    def get_plugin(params: m.GetPlugin) -> m.PluginDetail:
+        return node.plugin(params.name)
+
+    def get_config(_: m.NoParams) -> m.Configuration:
+        return m.Configuration(values=dict(node.config()))
+
+    return {
+        "ping": ping,
+        "get_status": lambda _: node.status(),
+        "list_plugins": lambda _: node.plugins(),
+        "get_plugin": get_plugin,
+        "list_devices": lambda _: node.devices(),
+        "list_slots": lambda _: node.slots(),
+        "list_images": lambda _: node.images(),
+        "list_leaks": lambda _: node.leaks(),
+        "get_config": get_config,
+    }
+
+
+def _kernels(kernels: Kernels) -> dict[str, Handler]:
+    def create(params: m.CreateKernel) -> object:
+        return kernels.create(params.spec)
+
+    def list_(params: m.ListKernels) -> object:
+        return kernels.list(include_ended=params.all)
+
+    def show(params: m.KernelParams) -> object:
+        return kernels.show(params.kernel_id)
+
+    def destroy(params: m.DestroyKernel) -> object:
+        return kernels.destroy(params.kernel_id, params.reason)
+
+    def wait(params: m.WaitKernel) -> object:
+        return kernels.wait(params.kernel_id, params.states)
+
+    def logs(params: m.GetLogs) -> object:
+        return kernels.logs(params.kernel_id, follow=params.follow)
+
+    def events(p: m.WatchEvents) -> object:
+        return kernels.events(p.kernel_id, since=p.since, follow=p.follow, progress=p.progress)
+
+    return {
+        "create_kernel": create,
+        "list_kernels": list_,
+        "get_kernel_status": show,
+        "destroy_kernel": destroy,
+        "wait_kernel": wait,
+        "get_logs": logs,
+        "watch_events": events,
+    }
+
+
+def _code(code: Code) -> dict[str, Handler]:
+    def send_input(params: m.SendInput) -> object:
+        return _done(code.send_input(params.kernel_id, params.run_id, params.text))
+
+    def interrupt(params: m.InterruptKernel) -> object:
+        return _done(code.interrupt(params.kernel_id, params.run_id))
+
+    async def complete(params: m.CompleteCode) -> m.Completions:
+        matches = await code.complete(params.kernel_id, params.code, params.cursor)
+        return m.Completions(matches=list(matches))
+
+    return {
+        "execute_code": code.execute,
+        "send_input": send_input,
+        "interrupt_kernel": interrupt,
+        "complete_code": complete,
+    }
+
+
+async def _done(operation: Awaitable[None]) -> m.Done:
+    await operation
+    return m.Done()

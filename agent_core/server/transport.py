@@ -1,0 +1,147 @@
+"""A ROUTER socket on the event loop: messages in, messages out, and what became of them.
+
+The socket is a plain one, read through its file descriptor. That descriptor tells of changes, not
+of levels: it must be drained until nothing is left, and again after each send, since a send may
+swallow the sign that something arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import zmq
+
+from agent_core.wire.frames import MAX_MESSAGE
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 256
+"""Messages read before other work of the loop gets its turn."""
+
+_SEND_QUEUE: Final = 256
+"""Messages that wait for one connection before `Delivery.FULL`."""
+
+
+class Delivery(Enum):
+    """What became of a message."""
+
+    SENT = "sent"
+    FULL = "full"
+    """The peer does not read; it may later."""
+    GONE = "gone"
+    """The peer is not connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message: who sent it, the key that it was authenticated by ("" without), what it says.
+
+    `body` is None for a message that does not have exactly one part, or one that is too long.
+    """
+
+    identity: bytes
+    user_id: str
+    body: bytes | None
+
+
+class Transport:
+    """Reads and writes one bound ROUTER socket; owns and closes it."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        receive: Callable[[Transport, Received], None],
+        *,
+        authenticated: bool = False,
+    ) -> None:
+        self._socket = socket
+        self._receive = receive
+        self._authenticated = authenticated
+        self._loop = asyncio.get_running_loop()
+        self._drain_due = False
+        self._draining = False
+        self._descriptor = socket.fileno()
+        self._loop.add_reader(self._descriptor, self._drain)
+        self._drain_soon()
+
+    def send(self, identity: bytes, data: bytes) -> Delivery:
+        """Send without waiting."""
+        if not self._draining:
+            self._drain_soon()
+        try:
+            self._socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return Delivery.FULL
+        except zmq.ZMQError:
+            # EHOSTUNREACH, or the socket is already closed: either way nobody will get it.
+            return Delivery.GONE
+        return Delivery.SENT
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close the socket; what was sent may still leave for `linger` seconds."""
+        if not self._socket.closed:
+            self._loop.remove_reader(self._descriptor)
+            self._socket.close(linger=int(linger * 1000))
+
+    def _drain_soon(self) -> None:
+        if not self._drain_due:
+            self._drain_due = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._drain_due = False
+        self._draining = True
+        try:
+            for _ in range(_BATCH):
+                message = self._next()
+                if message is None:
+                    return
+                self._hand_over(message)
+        finally:
+            self._draining = False
+        self._drain_soon()
+
+    def _hand_over(self, message: Received) -> None:
+        try:
+            self._receive(self, message)
+        except Exception:
+            log.exception("a message could not be handled; the server goes on")
+
+    def _next(self) -> Received | None:
+        if self._socket.closed:
+            return None
+        try:
+            identity = self._socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        if not self._socket.rcvmore:
+            return Received(identity, "", None)
+        body, user_id = self._body()
+        whole = not self._socket.rcvmore
+        while self._socket.rcvmore:
+            self._socket.recv(zmq.NOBLOCK)
+        return Received(identity, user_id, body if whole else None)
+
+    def _body(self) -> tuple[bytes, str]:
+        if not self._authenticated:
+            return self._socket.recv(zmq.NOBLOCK), ""
+        part = self._socket.recv(zmq.NOBLOCK, copy=False)
+        return part.bytes, str(part.get("User-Id"))
+
+
+def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """Make an unbound ROUTER socket with the bounds that every address shares."""
+    socket = context.socket(zmq.ROUTER)
+    socket.linger = 0
+    socket.sndhwm = _SEND_QUEUE
+    socket.set(zmq.ROUTER_MANDATORY, 1)
+    socket.set(zmq.HANDSHAKE_IVL, 5_000)
+    # libzmq drops the connection of whoever sends more, with no word to it.
+    socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    return socket

@@ -1,0 +1,199 @@
+"""The table of all RPC methods: the one source of the server, the client and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Generic, TypeVar, cast
+
+from agent_core.contracts.errors import UnknownMethod
+from agent_core.wire import models as m
+
+R = TypeVar("R")
+"""What a method answers."""
+
+
+class Role(IntEnum):
+    """What a caller may do; each role includes those before it."""
+
+    READ = 1
+    """Look at the node, its kernels, their logs and events."""
+    OPERATE = 2
+    """Create and destroy kernels, and run code in them."""
+    ADMIN = 3
+    """See and change the agent itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[R]):
+    """One method of the RPC.
+
+    Attributes:
+        name: Its name on the wire.
+        summary: One line for the reference.
+        role: The least role that may call it.
+        params: The model of its parameters.
+        result: The model of its result, of one row where it answers a list.
+        many: Whether it answers a list of `result`.
+        item: The model of the items that it streams; None when it answers once.
+        goes_on: Whether the operation goes on when its caller no longer waits.
+    """
+
+    name: str
+    summary: str
+    role: Role
+    params: type[m.Model]
+    result: type[m.Model]
+    many: bool = False
+    item: type[m.Model] | None = None
+    goes_on: bool = False
+
+    def render(self, value: object) -> Any:
+        """Turn a result of a service into plain data."""
+        if self.many:
+            return [row.model_dump() for row in cast("Sequence[m.Model]", value)]
+        return cast("m.Model", value).model_dump()
+
+    def read(self, data: object) -> R:
+        """Turn plain data into a result; pydantic's ValidationError when it is none."""
+        if self.many:
+            rows = data if isinstance(data, list) else [data]
+            return cast("R", [self.result.model_validate(row) for row in rows])
+        return cast("R", self.result.model_validate(data))
+
+
+def _one(
+    name: str,
+    role: Role,
+    params: type[m.Model],
+    result: type[R],
+    summary: str,
+    *,
+    item: type[m.Model] | None = None,
+    goes_on: bool = False,
+) -> Method[R]:
+    model = cast("type[m.Model]", result)
+    return Method(name, summary, role, params, model, item=item, goes_on=goes_on)
+
+
+def _list(
+    name: str, role: Role, params: type[m.Model], row: type[R], summary: str
+) -> Method[list[R]]:
+    return Method(name, summary, role, params, cast("type[m.Model]", row), many=True)
+
+
+_NONE, _KERNEL = m.NoParams, m.KernelParams
+_READ, _OPERATE, _ADMIN = Role.READ, Role.OPERATE, Role.ADMIN
+
+PING = _one("ping", _READ, m.Ping, m.Pong, "Answer the same text at once.")
+GET_STATUS = _one("get_status", _READ, _NONE, m.Status, "Describe the agent at a glance.")
+LIST_PLUGINS = _list(
+    "list_plugins", _READ, _NONE, m.PluginRow, "List every plugin found, with its state and why."
+)
+GET_PLUGIN = _one(
+    "get_plugin", _READ, m.GetPlugin, m.PluginDetail, "Show one plugin and the trail of decisions."
+)
+LIST_DEVICES = _list(
+    "list_devices", _READ, _NONE, m.DeviceRow, "List the devices of all ready plugins."
+)
+LIST_SLOTS = _list(
+    "list_slots", _READ, _NONE, m.SlotRow, "List the slots: total, used, and free for one more."
+)
+LIST_IMAGES = _list("list_images", _READ, _NONE, m.ImageRow, "List the images that can be started.")
+CREATE_KERNEL = _one(
+    "create_kernel",
+    _OPERATE,
+    m.CreateKernel,
+    m.Created,
+    "Accept a create, answered once PREPARING is committed; idempotent by kernel id.",
+    goes_on=True,
+)
+LIST_KERNELS = _list(
+    "list_kernels", _READ, m.ListKernels, m.KernelRow, "List kernels, oldest first."
+)
+GET_KERNEL_STATUS = _one(
+    "get_kernel_status",
+    _READ,
+    _KERNEL,
+    m.KernelDetail,
+    "Show one kernel with its grants, holds, timings and present use.",
+)
+DESTROY_KERNEL = _one(
+    "destroy_kernel",
+    _OPERATE,
+    m.DestroyKernel,
+    m.KernelRow,
+    "Accept a destroy, answered once TERMINATING is committed; succeeds for what is gone.",
+    goes_on=True,
+)
+WAIT_KERNEL = _one(
+    "wait_kernel",
+    _READ,
+    m.WaitKernel,
+    m.KernelRow,
+    "Answer once the kernel is in one of the states, or has ended.",
+)
+GET_LOGS = _one("get_logs", _READ, m.GetLogs, m.Done, "Stream a kernel's log.", item=m.LogItem)
+WATCH_EVENTS = _one(
+    "watch_events",
+    _READ,
+    m.WatchEvents,
+    m.Done,
+    "Stream retained events, and with `follow` those that happen.",
+    item=m.EventItem,
+)
+EXECUTE_CODE = _one(
+    "execute_code",
+    _OPERATE,
+    m.ExecuteCode,
+    m.RunResult,
+    "Run code in a kernel and stream its output; abandoning the stream interrupts the run.",
+    item=m.OutputItem,
+)
+SEND_INPUT = _one(
+    "send_input", _OPERATE, m.SendInput, m.Done, "Answer a run that waits for input.", goes_on=True
+)
+INTERRUPT_KERNEL = _one(
+    "interrupt_kernel",
+    _OPERATE,
+    m.InterruptKernel,
+    m.Done,
+    "Interrupt a run, by default the current one.",
+    goes_on=True,
+)
+COMPLETE_CODE = _one(
+    "complete_code", _OPERATE, m.CompleteCode, m.Completions, "List completions at the cursor."
+)
+LIST_LEAKS = _list(
+    "list_leaks", _READ, _NONE, m.Leak, "Compare the ledger with the world in both directions."
+)
+GET_CONFIG = _one(
+    "get_config", _ADMIN, _NONE, m.Configuration, "Return the configuration, secrets masked."
+)
+
+METHODS: Final[Mapping[str, Method[Any]]] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Method)
+}
+"""Every method by its name, in the order of this module."""
+
+
+def find(name: str) -> Method[Any]:
+    """Look a method up.
+
+    Raises:
+        UnknownMethod: when there is none, with the nearest names as a suggestion.
+    """
+    method = METHODS.get(name)
+    if method is None:
+        raise UnknownMethod(
+            f"there is no method {name!r}", hint=_suggestion(name), details={"method": name}
+        )
+    return method
+
+
+def _suggestion(name: str) -> str | None:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, METHODS, n=2)
+    return f"Did you mean {' or '.join(near)}?" if near else None
