@@ -1,0 +1,1 @@
+"""Telling what happens: durable transitions from the ledger's outbox, and progress in passing."""

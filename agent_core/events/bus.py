@@ -1,0 +1,126 @@
+"""Watching events: the outbox is the queue; a slow watcher costs no memory and misses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from agent_core import clock
+from agent_core.contracts.errors import InvalidArgument
+from agent_core.ledger import EventRow, Ledger
+from agent_core.wire.models import EventItem
+
+_PAGE = 500
+_PROGRESS_KEPT = 256
+"""Progress that a watcher has not taken yet; older items are dropped: they are not durable."""
+
+
+class _Watcher:
+    """What one watcher waits for: a wake-up for durable events, and progress itself."""
+
+    __slots__ = ("kernel_id", "progress", "wants_progress", "woken")
+
+    def __init__(self, kernel_id: str | None, *, wants_progress: bool) -> None:
+        self.kernel_id = kernel_id
+        self.wants_progress = wants_progress
+        self.progress: deque[EventItem] = deque(maxlen=_PROGRESS_KEPT)
+        self.woken = asyncio.Event()
+
+    def concerns(self, kernel_id: str | None) -> bool:
+        return self.kernel_id is None or self.kernel_id == kernel_id
+
+
+class EventBus:
+    """The agent's events to whoever watches.
+
+    Durable events are published after their transaction is committed and are read from the ledger
+    by each watcher at its own pace. Progress is kept in memory only.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._watchers: set[_Watcher] = set()
+
+    def published(self, events: Iterable[EventRow]) -> None:
+        """Wake the watchers of events that have just become durable."""
+        for event in events:
+            for watcher in self._watchers:
+                if watcher.concerns(event.kernel_id):
+                    watcher.woken.set()
+
+    def progress(self, name: str, kernel_id: str, session_id: str, data: Mapping[str, Any]) -> None:
+        """Tell something that is worth seeing but not worth keeping."""
+        interested = [w for w in self._watchers if w.wants_progress and w.concerns(kernel_id)]
+        if not interested:
+            return
+        item = EventItem(
+            id=None,
+            name=name,
+            at=clock.wall(),
+            kernel_id=kernel_id,
+            session_id=session_id,
+            data=dict(data),
+        )
+        for watcher in interested:
+            watcher.progress.append(item)
+            watcher.woken.set()
+
+    async def watch(
+        self, kernel_id: str | None, *, since: str | None, follow: bool, progress: bool
+    ) -> AsyncIterator[EventItem]:
+        """Yield retained events after `since`, and with `follow` all that come, for ever.
+
+        Raises:
+            InvalidArgument: when `since` is not an event's id.
+        """
+        position = _sequence(since)
+        watcher = _Watcher(kernel_id, wants_progress=progress)
+        self._watchers.add(watcher)
+        try:
+            while True:
+                watcher.woken.clear()
+                batch = await self._page(kernel_id, position)
+                position = batch[-1].sequence if batch else position
+                for item in self._in_order(watcher, batch):
+                    yield item
+                if len(batch) == _PAGE:
+                    continue
+                if not follow:
+                    return
+                await watcher.woken.wait()
+        finally:
+            self._watchers.discard(watcher)
+
+    async def _page(self, kernel_id: str | None, position: int) -> list[EventRow]:
+        return await self._ledger.read(lambda tx: tx.events(kernel_id, position, _PAGE))
+
+    def _in_order(self, watcher: _Watcher, batch: list[EventRow]) -> list[EventItem]:
+        items = [_item(event) for event in batch]
+        items.extend(watcher.progress)
+        watcher.progress.clear()
+        return sorted(items, key=lambda item: item.at)
+
+
+def _item(event: EventRow) -> EventItem:
+    return EventItem(
+        id=event.id,
+        name=event.name,
+        at=event.at,
+        kernel_id=event.kernel_id,
+        session_id=event.session_id,
+        data=dict(event.data),
+    )
+
+
+def _sequence(since: str | None) -> int:
+    if since is None:
+        return 0
+    _, _, number = since.rpartition("-")
+    if not number.isdigit():
+        raise InvalidArgument(
+            f"since: {since!r} is not the id of an event",
+            hint="Use an id that `agentctl events --json` printed.",
+        )
+    return int(number)

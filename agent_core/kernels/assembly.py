@@ -1,0 +1,41 @@
+"""What a create gathers on its way from a specification to a running container."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent_core.contracts.backend import Image, Paths
+from agent_core.contracts.device import Claim
+from agent_core.contracts.edits import MergedEdits
+from agent_core.contracts.scratch import Scratch
+from agent_core.kernels.runner.runs import Runs
+from agent_core.kernels.spec import KernelSpec
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The parts of one incarnation; each step fills in what the later ones need."""
+
+    spec: KernelSpec
+    incarnation: int
+    container: str
+    run_dir: Path
+    claims: tuple[Claim, ...] = ()
+    image: Image | None = None
+    scratch: Scratch | None = None
+    edits: MergedEdits = field(default_factory=MergedEdits)
+    paths: Paths | None = None
+    runs: Runs | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def container_name(agent_id: str, kernel_id: str, incarnation: int) -> str:
+    """Name a kernel's main container before it exists: agent, kernel, incarnation, kind, number."""
+    return f"{agent_id}.{kernel_id}.{incarnation}.main.0"
+
+
+def run_dir(run_root: Path, kernel_id: str) -> Path:
+    """Choose a kernel's run directory: short, since a socket's path is bounded."""
+    return run_root / hashlib.sha256(kernel_id.encode()).hexdigest()[:12]

@@ -1,0 +1,104 @@
+"""Devices between the plugins, which know them, and the allocator, which gives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from agent_core.contracts.device import (
+    Claim,
+    Measurement,
+    PrepareContext,
+    Subject,
+)
+from agent_core.contracts.edits import ContainerEdits
+from agent_core.contracts.errors import AgentError, NotFound, PluginContractBroken
+from agent_core.host.plugin_host import LoadedPlugin
+from agent_core.resources.allocator import Allocator
+
+log = structlog.get_logger(__name__)
+
+
+class DeviceService:
+    """Calls device plugins, checks what they say, and keeps the allocator's inventory.
+
+    Args:
+        plugins: The ready device plugins by name.
+        allocator: What learns of their devices.
+    """
+
+    def __init__(self, plugins: Mapping[str, LoadedPlugin], allocator: Allocator) -> None:
+        self._plugins = plugins
+        self._allocator = allocator
+        self.faults: dict[str, str] = {}
+        self._reported: set[str] = set()
+
+    async def refresh(self) -> None:
+        """Ask every plugin for its devices; what cannot be learnt leaves the last inventory."""
+        await asyncio.gather(*(self._refresh_one(name) for name in self._plugins))
+
+    async def _refresh_one(self, name: str) -> None:
+        plugin = self._plugins[name]
+        try:
+            self._allocator.update(name, plugin.info, await plugin.call("devices"))
+        except AgentError as exc:
+            if self.faults.get(name) != exc.message:
+                log.warning("devices are not known", plugin=name, error=exc.message)
+            self.faults[name] = exc.message
+            if name not in self._reported:
+                self._allocator.update(name, plugin.info, None)
+        else:
+            self._reported.add(name)
+            self.faults.pop(name, None)
+
+    async def prepare(self, claim: Claim, config_dir: str) -> ContainerEdits:
+        """Take the devices of a claim and learn what its container needs."""
+        edits = await self._plugin(claim.plugin).call("prepare", claim, PrepareContext(config_dir))
+        if not isinstance(edits, ContainerEdits):
+            raise PluginContractBroken(
+                f"plugin {claim.plugin!r} answered prepare with {type(edits).__name__}",
+                plugin=claim.plugin,
+                stage="prepare",
+            )
+        return edits
+
+    async def release(self, claim: Claim) -> None:
+        """Give the devices of a claim back."""
+        await self._plugin(claim.plugin).call("release", claim)
+
+    async def prepared(self) -> dict[str, Sequence[str]]:
+        """List the claims that hold something outside, by plugin; failing plugins are left out."""
+        found = await self._each("prepared", "control")
+        return {name: list(ids) for name, ids in found.items()}
+
+    async def measure(self, subjects: Sequence[Subject]) -> list[tuple[str, Measurement]]:
+        """Read every plugin's series once; what fails is missing, and counted by its lane."""
+        found = await self._each("measure", "measure", subjects)
+        return [(name, m) for name, readings in found.items() for m in readings]
+
+    def unit(self, plugin: str, metric: str) -> str:
+        """Look the base unit of a declared series up."""
+        info = self._plugins[plugin].info
+        return next((m.unit for m in info.metrics if m.name == metric), "")
+
+    async def _each(self, method: str, lane: str, *args: Any) -> dict[str, Any]:
+        async def one(name: str, plugin: LoadedPlugin) -> tuple[str, Any]:
+            try:
+                return name, await plugin.call(method, *args, lane=lane)
+            except AgentError:
+                return name, None
+
+        pairs = await asyncio.gather(*(one(n, p) for n, p in self._plugins.items()))
+        return {name: result for name, result in pairs if result is not None}
+
+    def _plugin(self, name: str) -> LoadedPlugin:
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            raise NotFound(
+                f"device plugin {name!r} is not ready",
+                hint=f"`agentctl plugins why {name}` says why; its devices stay held until it is.",
+            )
+        return plugin

@@ -1,0 +1,146 @@
+"""One kernel's row in the ledger: every change is one transaction, and memory follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from agent_core import clock
+from agent_core.events.bus import EventBus
+from agent_core.kernels.states import EVENTS, KernelState, check_transition
+from agent_core.ledger import Commit, EventRow, HoldRow, HoldState, KernelRow, Ledger, Transaction
+
+PREPARING: Final = Commit("kernel-preparing", "a create is accepted, its slots are reserved")
+TAKING: Final = Commit("holds-taking", "a step is about to take something")
+RUNNING: Final = Commit("kernel-running", "a create is complete")
+TERMINATING: Final = Commit("kernel-terminating", "an end has begun")
+GONE: Final = Commit("container-gone", "a container is proven gone")
+DIRTY: Final = Commit("holds-dirty", "something could not be given back")
+TERMINATED: Final = Commit("kernel-terminated", "an end is complete")
+CLEANED: Final = Commit("holds-cleaned", "something dirty was given back at last")
+
+_COMMITS: Final = {
+    KernelState.PREPARING: PREPARING,
+    KernelState.RUNNING: RUNNING,
+    KernelState.TERMINATING: TERMINATING,
+    KernelState.TERMINATED: TERMINATED,
+}
+
+
+class Journal:
+    """The only writer of one kernel's rows.
+
+    Attributes:
+        row: The kernel as it is in the ledger.
+        ledger_seconds: Time that this kernel has waited for commits.
+    """
+
+    def __init__(self, ledger: Ledger, bus: EventBus, row: KernelRow) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self.row = row
+        self.ledger_seconds = 0.0
+        self._taken: list[HoldRow] = []
+        self._order = 0
+
+    @property
+    def state(self) -> KernelState:
+        """The kernel's state."""
+        return KernelState(self.row.state)
+
+    async def begin(self, holds: Iterable[HoldRow]) -> None:
+        """Write the first row with what is held from the beginning, and tell of it."""
+        held = self._numbered(holds, HoldState.HELD)
+        await self._write(PREPARING, self.row, put=held, tell=(None, KernelState.PREPARING))
+
+    async def change(
+        self,
+        state: KernelState,
+        *,
+        put: Sequence[HoldRow] = (),
+        drop: Sequence[HoldRow] = (),
+        mark: HoldState | None = None,
+        **values: Any,
+    ) -> None:
+        """Go to another state, with changes of holds and of other values, and tell of it."""
+        old = self.state
+        check_transition(self.row.kernel_id, old, state)
+        row = replace(self.row, state=state.value, version=self.row.version + 1, **values)
+        commit = _COMMITS[state]
+        await self._write(commit, row, put=put, drop=drop, mark=mark, tell=(old, state))
+        self.row = row
+
+    async def taking(self, holds: Sequence[HoldRow]) -> None:
+        """Write what is about to be taken; what was being taken before is held now."""
+        settled = [replace(hold, state=HoldState.HELD) for hold in self._taken]
+        fresh = self._numbered(holds, HoldState.TAKING)
+        await self._write(TAKING, None, put=[*settled, *fresh])
+        self._taken = fresh
+
+    def settled(self) -> list[HoldRow]:
+        """Return what was being taken as held, for the commit that ends the create."""
+        settled = [replace(hold, state=HoldState.HELD) for hold in self._taken]
+        self._taken = []
+        return settled
+
+    async def holds(self) -> list[HoldRow]:
+        """Read this kernel's holds from the ledger, which alone knows them after a cancellation."""
+        return await self._ledger.read(lambda tx: tx.holds(self.row.kernel_id))
+
+    async def drop(self, commit: Commit, holds: Sequence[HoldRow]) -> None:
+        """Delete holds that are proven given back."""
+        await self._write(commit, None, drop=holds)
+
+    async def dirty(self, hold: HoldRow, note: str) -> None:
+        """Mark a hold that could not be given back."""
+        marked = replace(hold, state=HoldState.DIRTY, note=note[:500])
+        await self._write(DIRTY, None, put=[marked])
+
+    def _numbered(self, holds: Iterable[HoldRow], state: HoldState) -> list[HoldRow]:
+        numbered = []
+        for hold in holds:
+            numbered.append(replace(hold, order=self._order, state=state))
+            self._order += 1
+        return numbered
+
+    async def _write(
+        self,
+        commit: Commit,
+        row: KernelRow | None,
+        *,
+        put: Sequence[HoldRow] = (),
+        drop: Sequence[HoldRow] = (),
+        mark: HoldState | None = None,
+        tell: tuple[KernelState | None, KernelState] | None = None,
+    ) -> None:
+        began = time.perf_counter()
+
+        def work(tx: Transaction) -> EventRow | None:
+            if row is not None:
+                tx.put_kernel(row)
+            if mark is not None:
+                tx.mark_holds(self.row.kernel_id, mark)
+            tx.put_holds(put)
+            tx.drop_holds(drop)
+            return _tell(tx, row, *tell) if row is not None and tell is not None else None
+
+        event = await self._ledger.write(commit, work)
+        self.ledger_seconds += time.perf_counter() - began
+        if event is not None:
+            self._bus.published([event])
+
+
+def _tell(tx: Transaction, row: KernelRow, old: KernelState | None, new: KernelState) -> EventRow:
+    data: dict[str, Any] = {"from": old, "to": new, "incarnation": row.incarnation}
+    for name in ("reason", "message", "exit_code"):
+        if getattr(row, name) is not None:
+            data[name] = getattr(row, name)
+    return tx.add_event(
+        EVENTS[new],
+        clock.wall(),
+        kernel_id=row.kernel_id,
+        session_id=row.session_id,
+        data=data,
+    )

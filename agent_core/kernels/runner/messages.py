@@ -1,0 +1,175 @@
+"""Reading what a runner sends: hostile input, checked field by field before anything uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent_core.contracts.errors import MalformedFrame
+from agent_core.contracts.runner import MAX_FRAME, RunStatus
+from agent_core.contracts.versions import RUNNER_PROTOCOL
+from agent_core.wire.models import OutputItem
+
+_PREFIX: Final = 4
+_STREAMS: Final = frozenset({"stdout", "stderr"})
+_STEPS: Final = frozenset({"clean", "build"})
+_MATCHES_BOUND: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The runner's first message on a connection."""
+
+    kernel_id: str
+    incarnation: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A numbered message: an output item, or the end of a run."""
+
+    seq: int
+    run_id: str
+    item: OutputItem | None
+    status: RunStatus | None = None
+    exit_code: int | None = None
+    cost: int = 0
+    """Bytes of credit that it used."""
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Frame one message of the agent."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    if len(body) > MAX_FRAME:
+        raise MalformedFrame(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
+    return len(body).to_bytes(_PREFIX, "big") + body
+
+
+async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """Read one frame.
+
+    Raises:
+        MalformedFrame: when it is too long or no JSON object.
+        asyncio.IncompleteReadError: when the connection ends.
+    """
+    length = int.from_bytes(await reader.readexactly(_PREFIX), "big")
+    if not 0 < length <= MAX_FRAME:
+        raise MalformedFrame(f"the runner announced a frame of {length} bytes")
+    body = await reader.readexactly(length)
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedFrame("the runner sent a frame that is not JSON") from exc
+    if not isinstance(message, dict):
+        raise MalformedFrame("the runner sent a frame that is no object")
+    return message
+
+
+def read_hello(message: Mapping[str, Any]) -> Hello:
+    """Check a hello.
+
+    Raises:
+        MalformedFrame: when it is none, or of another protocol.
+    """
+    if message.get("type") != "hello" or message.get("protocol") != RUNNER_PROTOCOL:
+        raise MalformedFrame(f"the runner did not greet with protocol {RUNNER_PROTOCOL}")
+    return Hello(
+        _text(message, "kernel_id", 64), _integer(message, "incarnation"), _integer(message, "pid")
+    )
+
+
+def read_report(message: Mapping[str, Any]) -> Report | None:
+    """Check a numbered message; a type that this agent does not know is None.
+
+    Raises:
+        MalformedFrame: when a field is missing, of the wrong type, or beyond its bound.
+    """
+    kind = message.get("type")
+    reader = _READERS.get(kind) if isinstance(kind, str) else None
+    if reader is None:
+        return None
+    return reader(_integer(message, "seq"), _text(message, "run_id", 64), message)
+
+
+def _started(seq: int, run_id: str, _message: Mapping[str, Any]) -> Report:
+    return Report(seq, run_id, OutputItem(kind="started"))
+
+
+def _output(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    text = _text(message, "text", MAX_FRAME)
+    stream = _one_of(message, "stream", _STREAMS)
+    item = OutputItem(kind="output", stream=stream, text=text)
+    return Report(seq, run_id, item, cost=len(text.encode("utf-8", "surrogatepass")))
+
+
+def _truncated(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    return Report(seq, run_id, OutputItem(kind="truncated", bytes=_integer(message, "bytes")))
+
+
+def _waiting_input(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    item = OutputItem(
+        kind="waiting-input",
+        prompt=_text(message, "prompt", 64 << 10),
+        password=message.get("password") is True,
+    )
+    return Report(seq, run_id, item)
+
+
+def _step_finished(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    item = OutputItem(
+        kind="step-finished",
+        step=_one_of(message, "step", _STEPS),
+        exit_code=_integer(message, "exit_code"),
+    )
+    return Report(seq, run_id, item)
+
+
+def _completions(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    matches = message.get("matches")
+    if not isinstance(matches, list) or not all(isinstance(m, str) for m in matches):
+        raise MalformedFrame("matches: not a list of strings")
+    return Report(seq, run_id, OutputItem(kind="completions", matches=matches[:_MATCHES_BOUND]))
+
+
+def _finished(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    status = _one_of(message, "status", frozenset(RunStatus))
+    code = message.get("exit_code")
+    exit_code = None if code is None else _integer(message, "exit_code")
+    return Report(seq, run_id, None, RunStatus(status), exit_code)
+
+
+_READERS: Final = {
+    "started": _started,
+    "output": _output,
+    "truncated": _truncated,
+    "waiting-input": _waiting_input,
+    "step-finished": _step_finished,
+    "completions": _completions,
+    "finished": _finished,
+}
+
+
+def _text(message: Mapping[str, Any], name: str, bound: int) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or len(value) > bound:
+        raise MalformedFrame(f"{name}: not a string of at most {bound} characters")
+    # A lone surrogate in JSON would break every encoder further on.
+    return value.encode("utf-8", "replace").decode()
+
+
+def _integer(message: Mapping[str, Any], name: str) -> int:
+    value = message.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 1 << 53:
+        raise MalformedFrame(f"{name}: not a whole number")
+    return value
+
+
+def _one_of(message: Mapping[str, Any], name: str, known: frozenset[Any]) -> str:
+    value = message.get(name)
+    if value not in known:
+        raise MalformedFrame(f"{name}: {value!r} is none of {sorted(known)}")
+    return str(value)

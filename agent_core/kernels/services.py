@@ -1,0 +1,55 @@
+"""What the building of kernels needs of the rest of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent_core.contracts.backend import ContainerBackend
+from agent_core.contracts.runner import KernelRunner
+from agent_core.events.bus import EventBus
+from agent_core.host.plugin_host import LoadedPlugin
+from agent_core.kernels.devices import DeviceService
+from agent_core.ledger import Ledger
+from agent_core.resources.allocator import Allocator
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration of the kernels' room.
+
+    Attributes:
+        agent_id: The owner of every container.
+        run_root: Where the kernels' sockets are; short, since a socket's path is bounded.
+        stop_grace: Seconds between asking a container to end and killing it.
+        init_timeout: Seconds that a runner has to connect.
+        call_timeout: Seconds for one call of the backend.
+        retention: Seconds that ended kernels and their events are kept.
+        log_limit: Bytes of output kept for one kernel.
+    """
+
+    agent_id: str
+    run_root: Path
+    stop_grace: float = 10.0
+    init_timeout: float = 60.0
+    call_timeout: float = 60.0
+    retention: float = 7 * 86400.0
+    log_limit: int = 10 << 20
+    retry_first: float = 0.5
+    retry_most: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services that steps and owners call."""
+
+    settings: Settings
+    ledger: Ledger
+    bus: EventBus
+    allocator: Allocator
+    devices: DeviceService
+    backend: ContainerBackend
+    scratch: LoadedPlugin
+    runner: KernelRunner
+    base_env: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,142 @@
+"""What a caller asks a kernel to be; every fault of it is named at once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENV_BOUND: Final = 256 << 10
+
+FIELDS: Final[Mapping[str, str]] = {
+    "kernel_id": "the id; made up when absent; the key of idempotence",
+    "session_id": "the session it belongs to; the kernel's own id when absent",
+    "image": "the image to run (required)",
+    "slots": "amounts by slot, as decimal strings or sizes",
+    "env": "environment variables; never overrides what a plugin sets",
+    "scratch_size": "bytes of scratch, as a size; unlimited when absent",
+}
+"""Every field of a specification and what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """A specification without faults; amounts are still the caller's strings."""
+
+    kernel_id: str
+    session_id: str
+    image: str
+    slots: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    scratch_size: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """Render as plain JSON data."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that was asked for, to tell a repetition from a contradiction."""
+        text = json.dumps(self.to_data(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Faults:
+    """Faults gathered while a specification is read."""
+
+    def __init__(self) -> None:
+        self.errors: list[AgentError] = []
+
+    def add(self, message: str, hint: str | None = None) -> None:
+        """Note a fault in plain words."""
+        self.errors.append(InvalidSpec(message, hint=hint))
+
+    def extend(self, errors: list[AgentError]) -> None:
+        """Note faults that others found."""
+        self.errors.extend(errors)
+
+    def raise_if_any(self) -> None:
+        """Raise the only fault as itself, or all of them as one InvalidSpec."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            lines = [f"{e.message} ({e.hint})" if e.hint else e.message for e in self.errors]
+            raise InvalidSpec(
+                f"the kernel specification has {bullet_list(lines)}",
+                hint="Mend every fault listed and ask again; nothing was created.",
+                details={"faults": [error.to_dict() for error in self.errors]},
+            )
+
+
+def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
+    """Read a caller's specification; faults are noted, and a placeholder stands in for each."""
+    for name in sorted(data.keys() - FIELDS.keys()):
+        near = difflib.get_close_matches(name, FIELDS, 1)
+        suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}"
+        faults.add(f"spec: unknown field {name!r}; {suggestion}")
+    kernel_id = _id(data, "kernel_id", faults) or str(uuid.uuid4())
+    image = data.get("image")
+    if not isinstance(image, str) or not image:
+        faults.add("image: a name is required", "`agentctl images list` shows what this node has.")
+    return KernelSpec(
+        kernel_id=kernel_id,
+        session_id=_id(data, "session_id", faults) or kernel_id,
+        image=image if isinstance(image, str) else "",
+        slots=_strings(data, "slots", faults),
+        env=_environment(data, faults),
+        scratch_size=_optional_text(data, "scratch_size", faults),
+    )
+
+
+def _id(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        faults.add(f"{name}: {value!r} is not 1 to 63 letters, digits, '-' and '_'")
+        return None
+    return value
+
+
+def _optional_text(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        faults.add(f"{name}: {value!r} is not a string")
+        return None
+    return value
+
+
+def _strings(data: Mapping[str, Any], name: str, faults: Faults) -> dict[str, str]:
+    value = data.get(name, {})
+    if not isinstance(value, Mapping):
+        faults.add(f"{name}: {value!r} is not a table of strings")
+        return {}
+    bad = [key for key, item in value.items() if not (isinstance(key, str) and _is_text(item))]
+    for key in bad:
+        faults.add(f"{name}.{key}: {value[key]!r} is not a string")
+    return {key: item for key, item in value.items() if key not in bad}
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
+
+
+def _environment(data: Mapping[str, Any], faults: Faults) -> dict[str, str]:
+    env = _strings(data, "env", faults)
+    for name, value in env.items():
+        if not _ENV_NAME.fullmatch(name):
+            faults.add(f"env: {name!r} is not a name of letters, digits and '_'")
+        if "\0" in value:
+            faults.add(f"env.{name}: the value has a NUL character")
+    if sum(len(name) + len(value) for name, value in env.items()) > _ENV_BOUND:
+        faults.add(f"env: larger than {_ENV_BOUND >> 10} KiB in all")
+    return env

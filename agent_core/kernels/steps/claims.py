@@ -1,0 +1,27 @@
+"""Slots: reserved in the ledger together with PREPARING, before the owner begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.claims import claim_to_data
+from agent_core.kernels.steps.base import Step
+from agent_core.ledger import HoldRow
+
+
+class ClaimsStep(Step):
+    """The kernel's claims; a row of the ledger is all there is to them.
+
+    The allocator learns that a claim is free when the row's deletion is durable, from the owner.
+    """
+
+    name = "slots"
+    kind = "claim"
+
+    def holds(self, build: Assembly) -> Sequence[HoldRow]:
+        """One hold for each plugin's claim."""
+        return [
+            HoldRow(self.kind, c.id, c.kernel_id, c.incarnation, undo=claim_to_data(c))
+            for c in build.claims
+        ]

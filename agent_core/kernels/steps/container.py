@@ -1,0 +1,137 @@
+"""The container: created, started, and compared with what was promised."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent_core.contracts.backend import ContainerSpec, Paths
+from agent_core.contracts.edits import ContainerEdits, MergedEdits
+from agent_core.contracts.errors import InternalError, KernelFailed
+from agent_core.contracts.runner import Launch, LaunchContext
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.claims import claim_to_data
+from agent_core.kernels.states import Reason
+from agent_core.kernels.steps.base import Step
+from agent_core.kernels.steps.scratch import CONFIG, WORK
+from agent_core.ledger import HoldRow
+
+RUNTIME_TYPE = "ai.backend.runtime-type"
+RUNTIME_PATH = "ai.backend.runtime-path"
+
+
+class ContainerStep(Step):
+    """Creates the container; giving it back stops, kills and removes it."""
+
+    name = "container"
+    kind = "container"
+
+    def holds(self, build: Assembly) -> Sequence[HoldRow]:
+        """One hold, keyed by the name that we chose."""
+        return [HoldRow(self.kind, build.container, build.spec.kernel_id, build.incarnation)]
+
+    async def take(self, build: Assembly) -> None:
+        """Put everything together and create it."""
+        settings = self.services.settings
+        build.paths = self._paths(build)
+        launch = self._launch(build, build.paths)
+        build.edits = build.edits | MergedEdits.of("runner", ContainerEdits(mounts=launch.mounts))
+        spec = ContainerSpec(
+            name=build.container,
+            owner=settings.agent_id,
+            image=build.spec.image,
+            argv=launch.argv,
+            env=self._environment(build, launch),
+            cwd=str(Path(build.paths.scratch) / WORK),
+            edits=build.edits.resolve(),
+            record=self._record(build),
+            log_limit=settings.log_limit,
+        )
+        async with asyncio.timeout(settings.call_timeout):
+            await self.services.backend.create(spec)
+
+    async def give_back(self, hold: HoldRow) -> None:
+        """Stop it, kill it if it must be, and remove it; returns once no process is left."""
+        settings, backend = self.services.settings, self.services.backend
+        async with asyncio.timeout(settings.stop_grace + settings.call_timeout):
+            await backend.stop(hold.key, settings.stop_grace)
+            await backend.remove(hold.key)
+
+    def _paths(self, build: Assembly) -> Paths:
+        if build.scratch is None:
+            raise InternalError(f"kernel {build.spec.kernel_id} has no scratch yet")
+        scratch = build.scratch.path
+        host = Paths(
+            scratch=scratch,
+            config=str(Path(scratch) / CONFIG),
+            runner="",
+            run=str(build.run_dir),
+        )
+        return self.services.backend.paths(host)
+
+    def _launch(self, build: Assembly, paths: Paths) -> Launch:
+        labels = build.image.labels if build.image else {}
+        context = LaunchContext(
+            kernel_id=build.spec.kernel_id,
+            incarnation=build.incarnation,
+            run_dir=paths.run,
+            work_dir=str(Path(paths.scratch) / WORK),
+            state_dir=str(Path(paths.config) / "runner"),
+            runtime_type=labels.get(RUNTIME_TYPE, "shell"),
+            runtime_path=labels.get(RUNTIME_PATH, "/bin/sh"),
+        )
+        return self.services.runner.launch(context)
+
+    def _environment(self, build: Assembly, launch: Launch) -> dict[str, str]:
+        image_env = build.image.env if build.image else {}
+        own = {
+            "HOME": str(Path(build.paths.scratch if build.paths else "/") / WORK),
+            "BACKENDAI_KERNEL_ID": build.spec.kernel_id,
+            "BACKENDAI_SESSION_ID": build.spec.session_id,
+        }
+        plugins = build.edits.resolve().env
+        for name in sorted(build.spec.env.keys() & plugins.keys()):
+            owner = " and ".join(build.edits.sources("env", name))
+            build.warnings.append(f"env {name}: set by plugin {owner}, the value asked for is not")
+        below = (self.services.base_env, image_env, own, build.spec.env, launch.env)
+        return build.edits.environment(*below)
+
+    def _record(self, build: Assembly) -> dict[str, object]:
+        return {
+            "version": 1,
+            "kernel_id": build.spec.kernel_id,
+            "session_id": build.spec.session_id,
+            "incarnation": build.incarnation,
+            "image": build.spec.image,
+            "slots": dict(build.spec.slots),
+            "claims": [claim_to_data(claim) for claim in build.claims],
+        }
+
+
+class StartStep(Step):
+    """Starts the container."""
+
+    name = "start"
+    failure = Reason.FAILED_TO_START
+
+    async def take(self, build: Assembly) -> None:
+        """Start it; the container's hold undoes that too."""
+        async with asyncio.timeout(self.services.settings.call_timeout):
+            await self.services.backend.start(build.container)
+
+
+class VerifyStep(Step):
+    """Compares what runs with what was promised, and fails closed."""
+
+    name = "verify"
+    failure = Reason.FAILED_TO_START
+
+    async def take(self, build: Assembly) -> None:
+        """Fail when the container does not have exactly what was allocated."""
+        async with asyncio.timeout(self.services.settings.call_timeout):
+            faults = await self.services.backend.verify(build.container, build.edits.resolve())
+        if faults:
+            raise KernelFailed(
+                f"container {build.container} is not as promised: {'; '.join(faults)}"
+            )

@@ -1,0 +1,17 @@
+"""The image: looked up, so that its labels and environment are known."""
+
+from __future__ import annotations
+
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.steps.base import Step
+
+
+class ImageStep(Step):
+    """Looks the image up; acquires nothing."""
+
+    name = "image"
+    interruptible = True
+
+    async def take(self, build: Assembly) -> None:
+        """Inspect the image."""
+        build.image = await self.services.backend.inspect_image(build.spec.image)

@@ -1,0 +1,45 @@
+"""Scratch: the kernel's own directory, with the places that it finds in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent_core.contracts.amount import Amount
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.steps.base import Step
+from agent_core.ledger import HoldRow
+
+WORK, CONFIG = "work", "config"
+
+
+class ScratchStep(Step):
+    """Creates the scratch by the selected scratch manager."""
+
+    name = "scratch"
+    kind = "scratch"
+
+    def holds(self, build: Assembly) -> Sequence[HoldRow]:
+        """One hold, keyed by the kernel."""
+        kernel_id = build.spec.kernel_id
+        return [HoldRow(self.kind, kernel_id, kernel_id, build.incarnation)]
+
+    async def take(self, build: Assembly) -> None:
+        """Create the scratch and its work and config directories."""
+        size = build.spec.scratch_size
+        limit = Amount.parse_size(size).value if size is not None else None
+        build.scratch = await self.services.scratch.call(
+            "create", build.spec.kernel_id, limit, lane="storage"
+        )
+        await asyncio.to_thread(_layout, Path(build.scratch.path))
+
+    async def give_back(self, hold: HoldRow) -> None:
+        """Destroy the scratch with all that is in it."""
+        await self.services.scratch.call("destroy", hold.key, lane="storage")
+
+
+def _layout(scratch: Path) -> None:
+    for name in (WORK, CONFIG):
+        (scratch / name).mkdir(exist_ok=True)
+    (scratch / CONFIG / "runner").mkdir(exist_ok=True)

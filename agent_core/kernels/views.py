@@ -1,0 +1,102 @@
+"""Kernels as the wire shows them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from agent_core.contracts.device import Subject
+from agent_core.contracts.errors import AgentError
+from agent_core.kernels.claims import claim_from_data
+from agent_core.kernels.services import Services
+from agent_core.kernels.states import KernelState
+from agent_core.ledger import HoldRow, KernelRow
+from agent_core.wire import models as m
+
+if TYPE_CHECKING:
+    from agent_core.kernels.owner import Owner
+
+
+def row_of(row: KernelRow) -> m.KernelRow:
+    """Show one row of a list."""
+    return m.KernelRow.model_validate(_fields(row))
+
+
+def _fields(row: KernelRow) -> dict[str, object]:
+    return {
+        "kernel_id": row.kernel_id,
+        "session_id": row.session_id,
+        "state": row.state,
+        "image": row.spec["image"],
+        "reason": row.reason,
+        "exit_code": row.exit_code,
+        "created_at": row.created_at,
+        "incarnation": row.incarnation,
+        "slots": dict(row.spec["slots"]),
+    }
+
+
+async def detail_of(
+    services: Services, row: KernelRow, holds: Sequence[HoldRow], owner: Owner | None
+) -> m.KernelDetail:
+    """Show all of one kernel; its use is read now, and what cannot be read is left out."""
+    claims = [claim_from_data(hold.undo) for hold in holds if hold.kind == "claim"]
+    usage = await _usage(services, row, holds) if row.state == KernelState.RUNNING else []
+    return m.KernelDetail.model_validate(
+        {
+            **_fields(row),
+            "message": row.message,
+            "started_at": row.started_at,
+            "ended_at": row.ended_at,
+            "container": row.container,
+            "runner": _runner(owner),
+            "grants": [
+                m.GrantRow(
+                    plugin=c.plugin, slot=g.slot, device_id=g.device_id, amount=str(g.amount)
+                )
+                for c in claims
+                for g in c.grants
+            ],
+            "holds": [
+                m.HoldRow(kind=h.kind, key=h.key, state=h.state, owner=h.kernel_id) for h in holds
+            ],
+            "timings": [
+                m.StepTiming(step=step, seconds=seconds, ledger_seconds=ledger)
+                for step, seconds, ledger in row.timings
+            ],
+            "usage": usage,
+            "warnings": list(row.warnings),
+            "kill": services.backend.facts().get("kill", ""),
+        }
+    )
+
+
+def _runner(owner: Owner | None) -> Literal["connected", "disconnected", "none"]:
+    if owner is None or owner.build.runs is None:
+        return "none"
+    return "connected" if owner.build.runs.link.connected else "disconnected"
+
+
+async def _usage(
+    services: Services, row: KernelRow, holds: Sequence[HoldRow]
+) -> list[m.MeasurementRow]:
+    try:
+        async with asyncio.timeout(services.settings.call_timeout):
+            handles = await services.backend.handles(row.container or "")
+    except (AgentError, TimeoutError):
+        return []
+    claims = tuple(claim_from_data(hold.undo) for hold in holds if hold.kind == "claim")
+    subject = Subject(row.kernel_id, claims, handles.pids, handles.cgroups)
+    readings = await services.devices.measure([subject])
+    return [
+        m.MeasurementRow(
+            metric=reading.metric,
+            value=reading.value,
+            unit=services.devices.unit(plugin, reading.metric),
+            at=reading.at,
+            capacity=reading.capacity,
+        )
+        for plugin, reading in readings
+        if reading.kernel_id == row.kernel_id
+    ]
