@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from agent_core.contracts.errors import InvalidConfig, bullet_list
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
@@ -36,7 +35,7 @@ class Fault:
 def invalid(faults: Iterable[Fault], *, hint: str | None = None) -> InvalidConfig:
     """Build the error that carries all faults, in the order of the file."""
     ordered = sorted(faults, key=lambda fault: (fault.source, fault.line or 0, fault.key))
-    details = {"faults": [asdict(fault) for fault in ordered]}
+    details = {"faults": [fault._asdict() for fault in ordered]}
     return InvalidConfig(bullet_list([str(f) for f in ordered]), hint=hint, details=details)
 
 

@@ -60,8 +60,10 @@ LogFormat = Annotated[
 class Section(BaseModel):
     """The root of all tables: frozen, closed, kebab-case outside and snake_case inside."""
 
+    # Only the whole is ever validated: building a validator for each table as well would take
+    # a tenth of the time in which an agent has to answer its first call.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True
+        frozen=True, extra="forbid", alias_generator=kebab, populate_by_name=True, defer_build=True
     )
 
 
@@ -102,7 +104,7 @@ class AgentSection(Section):
         Address | None,
         BeforeValidator(_address),
         Field(description='"host:port", { host = "...", port = ... }, or "none" for no TCP at all'),
-    ] = Address()
+    ] = Address.model_construct()
     rpc_insecure: bool = False
     allow_compute_plugins: OptionalItems = None
     block_compute_plugins: Items = ()
@@ -162,8 +164,8 @@ class LoggingSection(Section):
 
     level: Level = "INFO"
     drivers: tuple[Literal["console", "file"], ...] = ("console",)
-    console: ConsoleLogSection = ConsoleLogSection()
-    file: FileLogSection = FileLogSection()
+    console: ConsoleLogSection = ConsoleLogSection.model_construct()
+    file: FileLogSection = FileLogSection.model_construct()
     pkg_ns: dict[str, Level] = {}
 
 
@@ -183,13 +185,13 @@ class KernelLifecyclesSection(Section):
 class AgentConfig(Section):
     """The whole configuration, every key with its default."""
 
-    agent: AgentSection = Field(default_factory=AgentSection)
-    plugins: PluginsSection = PluginsSection()
-    container: ContainerSection = ContainerSection()
-    resource: ResourceSection = ResourceSection()
-    logging: LoggingSection = LoggingSection()
-    debug: DebugSection = DebugSection()
-    kernel_lifecycles: KernelLifecyclesSection = KernelLifecyclesSection()
+    agent: AgentSection = Field(default_factory=AgentSection.model_construct)
+    plugins: PluginsSection = PluginsSection.model_construct()
+    container: ContainerSection = ContainerSection.model_construct()
+    resource: ResourceSection = ResourceSection.model_construct()
+    logging: LoggingSection = LoggingSection.model_construct()
+    debug: DebugSection = DebugSection.model_construct()
+    kernel_lifecycles: KernelLifecyclesSection = KernelLifecyclesSection.model_construct()
     plugin: dict[str, dict[str, Any]] = {}
 
     @cached_property

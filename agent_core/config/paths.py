@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes that the kernel admits in the path of a unix socket."""
@@ -20,8 +19,7 @@ AGENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What an agent id may look like: it becomes a directory name and a part of container names."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPaths:
+class AgentPaths(NamedTuple):
     """The directories of one agent; nothing is created here.
 
     Attributes:

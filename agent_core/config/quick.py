@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent_core.config.paths import (
     AGENT_ID,
@@ -25,8 +24,7 @@ from agent_core.config.sources import find_file, read_file, variables
 from agent_core.config.vocabulary import ALIASES, KeyPath
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """What can be told about an agent without the whole configuration.
 
     Attributes:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent_core.config.faults import Fault, invalid
 from agent_core.config.vocabulary import SHORT_VARIABLES, KeyPath
@@ -21,8 +20,7 @@ PREFIX: Final = "AGENT_"
 DELIMITER: Final = "__"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One source and what it says; a later layer goes over an earlier one.
 
     Attributes:
@@ -35,7 +33,7 @@ class Layer:
     name: str
     tree: Mapping[str, Any]
     base: Path
-    text: str = field(default="", repr=False)
+    text: str = ""
 
     @property
     def group(self) -> str:

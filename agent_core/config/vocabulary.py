@@ -7,14 +7,12 @@ follows and have no effect yet. Both are accepted, and pending ones are announce
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 KeyPath = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(NamedTuple):
     """Another spelling of a key; ``deprecated`` ones are warned about."""
 
     key: str
