@@ -1,0 +1,294 @@
+"""The plugin host as the agent uses it: load what the operator wants, open it, close it.
+
+    host = PluginHost(selection, {"acme": {"mode": "shared"}})
+    host.load()                      # scan, decide, import: blocking, before the loop matters
+    await host.open_all()            # every plugin in parallel, each with its own deadline
+    await host.start_backend(owner="node-1", state_dir="/var/lib/agent-core/node-1/backend")
+    devices = await host.devices()["acme"].call(ComputeDevice.devices)
+    await host.close_all()
+
+A plugin that fails is recorded and the others go on; only asking for one that is not ready raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from agent_core.config.selection import Selection
+from agent_core.contracts.errors import (
+    AgentError,
+    InvalidConfig,
+    PluginDisabled,
+    PluginError,
+    PluginTimeout,
+    bullet_list,
+)
+from agent_core.host import loader
+from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
+from agent_core.host.notices import SELECTED_BY, Notice, selected_names
+from agent_core.host.policy import Plan, decide
+from agent_core.host.report import PluginRecord, find, records_of
+from agent_core.host.schema import faults
+from agent_core.host.states import PluginState
+from agent_core.host.supervisor import InlineAdapter, LoadedPlugin
+
+_RETRY = "Mend, reinstall or block it, then restart the agent; nothing else waits for it."
+
+_log = logging.getLogger(__name__)
+
+
+class PluginHost:
+    """Holds every plugin of one agent from the scan to the last close.
+
+    Args:
+        selection: The operator's choice.
+        plugin_config: For each plugin's name its own section ``[plugin.<name>]``.
+        candidates: What is installed; by default it is scanned for.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        plugin_config: Mapping[str, Mapping[str, Any]],
+        candidates: Iterable[Candidate] | None = None,
+    ) -> None:
+        self._selection = selection
+        self._config = plugin_config
+        self._candidates = None if candidates is None else tuple(candidates)
+        self._plan = Plan(())
+        self._records: tuple[PluginRecord, ...] = ()
+        self._loaded: list[LoadedPlugin] = []
+        self._opened: list[LoadedPlugin] = []
+        self._started: LoadedPlugin | None = None
+        self._problems: tuple[ScanProblem, ...] = ()
+
+    # ---- lifetime ------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Scan, decide and import what may load; blocks, and raises nothing of a plugin's."""
+        found = survey() if self._candidates is None else Survey(self._candidates)
+        self._problems = found.problems
+        self._plan = decide(found.candidates, self._selection)
+        self._records = records_of(self._plan)
+        for record in self._records:
+            if record.state is PluginState.FOUND:
+                self._load(record)
+
+    async def open_all(self, deadline: float | None = None) -> None:
+        """Open every loaded plugin, all at once; returns when each is ready or has failed.
+
+        Args:
+            deadline: Seconds that no plugin may exceed, whatever deadline it has itself.
+        """
+        async with asyncio.TaskGroup() as group:
+            for plugin in self._loaded:
+                group.create_task(self._open(plugin, deadline))
+
+    async def start_backend(self, owner: str, state_dir: str) -> LoadedPlugin:
+        """Connect the selected backend to its runtime and return it.
+
+        Raises:
+            PluginError: when it is not ready or fails to start; its record says why.
+        """
+        backend = self.backend
+        self._started = backend
+        starting = backend.instance.start_up(owner, state_dir)
+        try:
+            await backend.guard(starting, "start_up")
+        except AgentError as exc:
+            self._failed(backend, "start_up", exc)
+            raise
+        backend.record.note("start_up", "connected")
+        return backend
+
+    async def close_all(self, deadline: float | None = None) -> None:
+        """Close every plugin that was opened, in reverse order; a failing one stops no other.
+
+        Args:
+            deadline: Seconds that no plugin may exceed, whatever deadline it has itself.
+        """
+        if self._started is not None:
+            await self._shut_down(self._started, deadline)
+            self._started = None
+        for plugin in reversed(self._opened):
+            seconds = _shorter(plugin.deadline("close"), deadline)
+            await self._attempt(plugin, "close", plugin.run("close", deadline=seconds))
+        for plugin in self._loaded:
+            plugin.end_lanes()
+        self._opened.clear()
+        self._loaded.clear()
+
+    # ---- what is there -------------------------------------------------------------------------
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """Remarks on the configuration: items that match nothing, selected plugins not there."""
+        return self._plan.notices
+
+    @property
+    def problems(self) -> tuple[ScanProblem, ...]:
+        """Metadata that could not be read, or is not what it should be."""
+        return self._problems
+
+    def devices(self) -> Mapping[str, LoadedPlugin]:
+        """Return the device plugins that are ready or degraded, by name."""
+        return {
+            plugin.record.name: plugin
+            for plugin in self._loaded
+            if plugin.record.kind == "device" and plugin.record.state.usable
+        }
+
+    @property
+    def backend(self) -> LoadedPlugin:
+        """The selected backend.
+
+        Raises:
+            PluginError: when it is not ready; says why, and how to install it.
+        """
+        return self._selected("backend")
+
+    @property
+    def scratch(self) -> LoadedPlugin:
+        """The selected scratch manager.
+
+        Raises:
+            PluginError: when it is not ready; says why, and how to install it.
+        """
+        return self._selected("scratch")
+
+    @property
+    def runner(self) -> LoadedPlugin:
+        """The selected kernel runner.
+
+        Raises:
+            PluginError: when it is not ready; says why, and how to install it.
+        """
+        return self._selected("runner")
+
+    def records(self) -> tuple[PluginRecord, ...]:
+        """Return the record of every candidate, sorted by kind and name."""
+        return self._records
+
+    def record(self, name: str) -> PluginRecord:
+        """Look a record up by name, ``kind:name`` or ``distribution:name``.
+
+        Raises:
+            NotFound: when there is none; the hint suggests a near name.
+            AmbiguousId: when plugins of several kinds have the name.
+        """
+        return find(self._records, name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Render every record with the fields of the wire model PluginRow."""
+        return [record.row() for record in self._records]
+
+    def detail(self, name: str) -> dict[str, Any]:
+        """Render one record with the fields of the wire model PluginDetail.
+
+        Raises:
+            NotFound: as `record`.
+        """
+        record = self.record(name)
+        lanes = [lane for p in self._loaded if p.record is record for lane in p.lanes()]
+        return record.detail(lanes)
+
+    # ---- how it is done ------------------------------------------------------------------------
+
+    def _load(self, record: PluginRecord) -> None:
+        try:
+            loaded = loader.load(record.candidate)
+        except PluginError as exc:
+            reason = str(exc.details.get("reason", exc.message))
+            _record_failure(record, "import", PluginState.IMPORT_FAILED, reason, exc)
+            return
+        detail = f"{loaded.plugin_class.__name__} in {loaded.load_ms:.1f} ms"
+        record.note("import", "loaded", detail, load_ms=loaded.load_ms, info=loaded.info)
+        adapter = InlineAdapter(loaded.plugin_class)
+        self._loaded.append(LoadedPlugin(record, loaded.info, adapter))
+
+    async def _open(self, plugin: LoadedPlugin, deadline: float | None) -> None:
+        record = plugin.record
+        config = self._config.get(record.name, {})
+        where = f"[plugin.{record.name}]"
+        found = list(faults(config, plugin.info.config_schema, where))
+        if found:
+            hint = f"Mend {where} in the configuration; its schema is in `plugins show`."
+            fault = InvalidConfig(bullet_list(found), hint=hint, details={"faults": found})
+            _record_failure(record, "configure", PluginState.INIT_FAILED, fault.message, fault)
+            return
+        self._opened.append(plugin)
+        try:
+            seconds = _shorter(plugin.deadline("open"), deadline)
+            await plugin.run("open", (config,), deadline=seconds)
+        except AgentError as exc:
+            self._failed(plugin, "open", exc)
+        else:
+            record.note("open", "ready", state=PluginState.READY)
+
+    def _failed(self, plugin: LoadedPlugin, stage: str, exc: AgentError) -> None:
+        reason = exc.message
+        if isinstance(exc, PluginDisabled):
+            plugin.record.note(stage, "disabled", reason, state=PluginState.DISABLED, reason=reason)
+            return
+        if isinstance(exc, PluginTimeout):
+            reason = reason.removeprefix(f"{plugin.record.label} is ")
+        elif exc.__cause__ is not None:
+            reason = reason.removeprefix(f"{plugin.record.label} ")
+        _record_failure(plugin.record, stage, PluginState.INIT_FAILED, reason, exc)
+
+    async def _shut_down(self, backend: LoadedPlugin, deadline: float | None) -> None:
+        seconds = _shorter(backend.deadline("shut_down"), deadline)
+        shutting_down = backend.guard(backend.instance.shut_down(), "shut_down", seconds)
+        await self._attempt(backend, "shut_down", shutting_down)
+
+    async def _attempt(self, plugin: LoadedPlugin, stage: str, closing: Awaitable[object]) -> None:
+        try:
+            await closing
+        except AgentError as exc:
+            plugin.record.note(stage, "failed", exc.message)
+            _log.warning("%s: %s", stage, exc.message)
+        else:
+            plugin.record.note(stage, "done")
+
+    def _selected(self, kind: str) -> LoadedPlugin:
+        name = selected_names(self._selection)[kind]
+        for plugin in self._loaded:
+            record = plugin.record
+            if (record.kind, record.name) == (kind, name) and record.state.usable:
+                return plugin
+        raise self._not_ready(kind, name)
+
+    def _not_ready(self, kind: str, name: str) -> PluginError:
+        notice = next((n for n in self.notices if n.key == SELECTED_BY[kind]), None)
+        if notice is not None:
+            return PluginError(notice.message, plugin=name, stage="select", hint=notice.hint)
+        record = next((r for r in self._records if (r.kind, r.name) == (kind, name)), None)
+        if record is None:
+            what = f"{kind} {name!r} is not loaded: the plugin host has not loaded anything yet"
+            return PluginError(what, plugin=name, stage="select")
+        what = f"{record.label} is selected and is {record.state}: {record.reason}"
+        return PluginError(what, plugin=name, stage="select", hint=record.hint or None)
+
+
+def _shorter(own: float, bound: float | None) -> float:
+    return own if bound is None else min(own, bound)
+
+
+def _record_failure(
+    record: PluginRecord, step: str, state: PluginState, reason: str, exc: AgentError
+) -> None:
+    # `why` must not answer with the advice to ask `why`.
+    hint = _RETRY if exc.hint == PluginError.hint else exc.hint or ""
+    record.note(
+        step,
+        "failed",
+        reason,
+        state=state,
+        reason=reason,
+        hint=hint,
+        traceback=loader.traceback_text(exc),
+    )
+    _log.warning("%s is %s: %s", record.label, state, reason)

@@ -1,0 +1,239 @@
+"""Supervises one loaded plugin: its lanes, its deadlines, and when it is called no more.
+
+The plugin itself is behind an `Adapter`, the one place that knows where its object lives: here in
+this process, later in a worker process for devices. Everything above it sees methods by name and
+plain data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, overload
+
+from agent_core.contracts.errors import AgentError, InternalError, PluginError, PluginTimeout
+from agent_core.contracts.info import Plugin, PluginInfo
+from agent_core.host.lanes import Lane, said
+from agent_core.host.report import PluginRecord
+from agent_core.host.states import PluginState
+
+R = TypeVar("R")
+
+ABANDONED_BOUND: Final = 3
+"""Calls in a row, or threads at once, that may be overdue before a plugin is quarantined."""
+
+DEFAULT_DEADLINE: Final = 15.0
+"""Seconds for a method that neither the plugin nor this module gives a deadline."""
+
+DEADLINES: Final[Mapping[str, float]] = {
+    "open": 30.0,
+    "close": 10.0,
+    "start_up": 30.0,
+    "shut_down": 10.0,
+    "measure": 5.0,
+    "destroy": 120.0,
+}
+"""Seconds for each method for which the default is not right."""
+
+LANES: Final[Mapping[str, Mapping[str, int]]] = {
+    "device": {"control": 1, "measure": 1},
+    "backend": {"control": 1},
+    "scratch": {"control": 1, "storage": 4},
+    "runner": {"control": 1},
+}
+"""For each kind, its lanes and how many calls each runs at once."""
+
+_LANE_OF: Final[Mapping[tuple[str, str], str]] = {
+    ("device", "measure"): "measure",
+    **{("scratch", method): "storage" for method in ("create", "destroy", "usage", "list", "grow")},
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Adapter(Protocol):
+    """Where the plugin's object lives; blocking, and called in the threads of lanes only."""
+
+    def invoke(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Call a method of the plugin and return its reply; ``open`` makes the object first."""
+        ...
+
+
+class InlineAdapter:
+    """The plugin's object in this process."""
+
+    def __init__(self, plugin_class: type[Plugin]) -> None:
+        self._class = plugin_class
+        self.instance: Plugin | None = None
+
+    def invoke(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Call a method of the object; closing what was never made does nothing."""
+        if method == "open":
+            self.instance = self._class()
+        if self.instance is None:
+            return None
+        return getattr(self.instance, method)(*args)
+
+
+class LoadedPlugin:
+    """A plugin that was imported, as the rest of the agent uses it."""
+
+    def __init__(self, record: PluginRecord, info: PluginInfo, adapter: Adapter) -> None:
+        self.record = record
+        self.info = info
+        self._adapter = adapter
+        self._lanes = {
+            name: Lane(
+                name,
+                record.name,
+                label=record.label,
+                concurrency=concurrency,
+                on_abandoned=partial(self._abandoned, name),
+                on_returned=self._returned,
+            )
+            for name, concurrency in LANES[record.kind].items()
+        }
+
+    def __repr__(self) -> str:
+        return f"<{self.record.label}: {self.record.state}>"
+
+    @property
+    def instance(self) -> Any:
+        """The plugin's object, for the asynchronous methods of backends.
+
+        Raises:
+            PluginError: when it is not open, or lives in another process.
+        """
+        instance = getattr(self._adapter, "instance", None)
+        if instance is None:
+            raise self._refusal("instance", "has no object in this process")
+        return instance
+
+    @overload
+    async def call(
+        self,
+        method: Callable[..., R],
+        *args: Any,
+        lane: str | None = None,
+        deadline: float | None = None,
+    ) -> R: ...
+    @overload
+    async def call(
+        self, method: str, *args: Any, lane: str | None = None, deadline: float | None = None
+    ) -> Any: ...
+    async def call(
+        self,
+        method: Callable[..., Any] | str,
+        *args: Any,
+        lane: str | None = None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Call a synchronous method of the plugin in one of its lanes.
+
+        Args:
+            method: The contract's method, such as ``ComputeDevice.devices``, or its name.
+            *args: Its arguments, plain data.
+            lane: The lane; by default the one that the method belongs to.
+            deadline: Seconds; by default the plugin's own, else the host's.
+
+        Raises:
+            PluginTimeout: when it passed its deadline.
+            PluginError: when it raised, or when the plugin is not ready or is quarantined.
+            AgentError: when it raised one, unchanged.
+        """
+        name = method if isinstance(method, str) else method.__name__
+        if not self.record.state.usable:
+            raise self._refusal(name, f"is {self.record.state}: {self.record.reason}")
+        return await self.run(name, args, lane, deadline)
+
+    async def run(
+        self,
+        method: str,
+        args: tuple[Any, ...] = (),
+        lane: str | None = None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Call a method whatever the plugin's state, as opening and closing need it."""
+        name = lane or _LANE_OF.get((self.record.kind, method), "control")
+        if name not in self._lanes:
+            raise InternalError(f"{self.record.label} has no lane {name!r}")
+        action = partial(self._adapter.invoke, method, args)
+        seconds = self.deadline(method) if deadline is None else deadline
+        return await self._lanes[name].call(action, method, seconds)
+
+    async def guard(self, awaitable: Awaitable[R], method: str, deadline: float | None = None) -> R:
+        """Await what an asynchronous method returned, with a deadline and our errors.
+
+        Raises:
+            PluginTimeout: when it passed its deadline; the awaitable was cancelled.
+            PluginError: when it raised; the plugin's exception is the cause.
+            AgentError: when it raised one, unchanged.
+        """
+        seconds = self.deadline(method) if deadline is None else deadline
+        bound = asyncio.timeout(seconds)
+        try:
+            async with bound:
+                return await awaitable
+        except AgentError:
+            raise
+        except (Exception, SystemExit) as exc:
+            if bound.expired() and isinstance(exc, TimeoutError):
+                what = f"{self.record.label} is still in {method}() after {seconds:g} s"
+                raise PluginTimeout(what, plugin=self.record.name, stage=method) from exc
+            what = f"{self.record.label} failed in {method}(): {said(exc)}"
+            raise PluginError(what, plugin=self.record.name, stage=method) from exc
+
+    def deadline(self, method: str) -> float:
+        """Seconds that a method may take."""
+        return self.info.deadlines.get(method) or DEADLINES.get(method, DEFAULT_DEADLINE)
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Describe every lane with its statistics, as plain data."""
+        return [lane.describe() for lane in self._lanes.values()]
+
+    def end_lanes(self) -> None:
+        """End the lanes' idle threads; nothing can be called afterwards."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _abandoned(self, lane: str, method: str, deadline: float) -> None:
+        if not self.record.state.usable:
+            return
+        row = self._lanes[lane].overdue_in_a_row
+        stuck = sum(each.stuck for each in self._lanes.values())
+        reason = f"still in {method}() after {deadline:g} s"
+        self._note(PluginState.DEGRADED, f"call {method}", reason)
+        if max(row, stuck) >= ABANDONED_BOUND:
+            reason = f"{reason}; {row} calls in a row were overdue and {stuck} threads are stuck"
+            self._note(PluginState.QUARANTINED, "quarantine", reason)
+            for each in self._lanes.values():
+                each.refuse_waiting("was quarantined")
+
+    def _returned(self) -> None:
+        if self.record.state is not PluginState.DEGRADED:
+            return
+        if all(lane.overdue_in_a_row == 0 for lane in self._lanes.values()):
+            self._note(PluginState.READY, "call", "")
+
+    def _note(self, state: PluginState, step: str, reason: str) -> None:
+        self.record.note(step, state.value, reason, state=state, reason=reason, hint=_HINTS[state])
+        _log.warning("%s is %s%s", self.record.label, state, f": {reason}" if reason else "")
+
+    def _refusal(self, method: str, what: str) -> PluginError:
+        return PluginError(
+            f"{self.record.label} {what}",
+            plugin=self.record.name,
+            stage=method,
+            hint=self.record.hint or None,
+        )
+
+
+_HINTS: Final[Mapping[PluginState, str]] = {
+    PluginState.READY: "",
+    PluginState.DEGRADED: "Nothing yet: it is ready again once a call returns in time.",
+    PluginState.QUARANTINED: (
+        "Look for what hangs (its driver, its daemon), then restart the agent; kernels go on."
+    ),
+}
