@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -209,6 +210,10 @@ class KernelService:
         while owner.journal.state in (KernelState.PREPARING, KernelState.RUNNING):
             await owner.changed()
         return row_of(owner.journal.row)
+
+    def counts(self) -> dict[str, int]:
+        """Count the kernels that have not ended, by state."""
+        return dict(Counter(owner.journal.row.state for owner in self._owners.values()))
 
     async def list(self, *, include_ended: bool) -> Sequence[m.KernelRow]:
         """List kernels, oldest first."""

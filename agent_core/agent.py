@@ -1,0 +1,246 @@
+"""The composition root: the one place where all the rooms meet."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from agent_core import clock
+from agent_core.config.model import AgentConfig
+from agent_core.contracts.backend import ContainerBackend
+from agent_core.contracts.errors import AgentError, InternalError, InvalidConfig
+from agent_core.contracts.runner import KernelRunner
+from agent_core.events.bus import EventBus
+from agent_core.host.plugin_host import PluginHost
+from agent_core.kernels.adoption import adopt_all
+from agent_core.kernels.code import CodeService
+from agent_core.kernels.devices import DeviceService
+from agent_core.kernels.intents import Ending
+from agent_core.kernels.service import KernelService
+from agent_core.kernels.services import Services, Settings
+from agent_core.kernels.states import Reason
+from agent_core.ledger import Commit, Ledger, StateLock
+from agent_core.node import NodeService
+from agent_core.resources.allocator import Allocator
+from agent_core.resources.placement import Strategy
+from agent_core.server.addresses import TcpAddress
+from agent_core.server.dispatcher import Dispatcher
+from agent_core.server.rpc import RpcServer
+from agent_core.wire.keys import ensure_keys
+from agent_core.wire.methods import Role
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgotten")
+
+_DEVICE_INTERVAL = 30.0
+_RETENTION_INTERVAL = 3600.0
+_EVENT_PAUSE = 1.0
+
+
+class Agent:
+    """One agent: owns every service, starts them in order and stops them in reverse."""
+
+    def __init__(
+        self, config: AgentConfig, warnings: Sequence[str] = (), *, tcp_is_chosen: bool = False
+    ) -> None:
+        self._config = config
+        self._warnings = tuple(warnings)
+        self._tcp_is_chosen = tcp_is_chosen
+        self._stack = AsyncExitStack()
+        self._periodic: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take the state directory, load the plugins, adopt what runs, and serve the RPC.
+
+        Raises:
+            AgentError: when any of that fails; everything taken so far was given back.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop serving and leave every running kernel as it is."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        paths = self._config.paths
+        run_root = paths.run / "k"
+        for directory in (paths.state, paths.run, run_root):
+            _private_directory(directory)
+        self._stack.enter_context(StateLock(paths.state))
+        ledger = Ledger(paths.state / "ledger.db")
+        ledger.open()
+        self._stack.callback(ledger.close)
+        host = await self._load_plugins()
+        self._services = await self._compose(host, ledger, run_root)
+        kernels = KernelService(self._services)
+        self._stack.push_async_callback(kernels.stop)
+        node = NodeService(self._config, host, self._services, kernels, self._warnings)
+        await adopt_all(self._services, kernels)
+        self._stack.push_async_callback(self._end_periodic)
+        self._begin_periodic(kernels)
+        await self._serve(node, kernels)
+
+    async def _load_plugins(self) -> PluginHost:
+        config = self._config
+        host = PluginHost(
+            config.selection, _plugin_tables(config), deadline=config.plugins.deadline
+        )
+        host.load()
+        self._stack.push_async_callback(host.close_all)
+        await host.open_all()
+        return host
+
+    async def _compose(self, host: PluginHost, ledger: Ledger, run_root: Path) -> Services:
+        config = self._config
+        backend = _checked(host.backend.instance, ContainerBackend)
+        await backend.start_up(config.agent.id, str(config.paths.state / "backend"))
+        self._stack.push_async_callback(backend.shut_down)
+        allocator = Allocator(Strategy(config.resource.allocation_strategy))
+        devices = DeviceService(host.devices(), allocator)
+        await devices.refresh()
+        settings = Settings(
+            agent_id=config.agent.id,
+            run_root=run_root,
+            stop_grace=config.container.stop_grace,
+            init_timeout=config.kernel_lifecycles.init_timeout,
+        )
+        runner = _checked(host.runner.instance, KernelRunner)
+        bus = EventBus(ledger)
+        return Services(settings, ledger, bus, allocator, devices, backend, host.scratch, runner)
+
+    async def _serve(self, node: NodeService, kernels: KernelService) -> None:
+        dispatcher = Dispatcher(node, kernels, CodeService(kernels))
+        paths = self._config.paths
+        server = RpcServer(dispatcher, unix=paths.rpc_socket, tcp=self._tcp_address())
+        try:
+            server.start()
+        except InvalidConfig as exc:
+            if self._tcp_is_chosen:
+                raise
+            # Nobody asked for TCP: a second agent on this node must not fail over the default port.
+            log.warning("not listening on TCP", error=exc.message)
+            server = RpcServer(dispatcher, unix=paths.rpc_socket)
+            server.start()
+        self._stack.push_async_callback(server.stop)
+        node.addresses = server.addresses
+        node.state = "ready"
+        log.info("started handling RPC requests at " + ", ".join(server.addresses))
+
+    def _tcp_address(self) -> TcpAddress | None:
+        agent = self._config.agent
+        address = agent.rpc_listen_addr
+        if address is None:
+            return None
+        if agent.rpc_insecure:
+            return TcpAddress(address.host, address.port, insecure=True)
+        keys = ensure_keys(self._config.paths.keys)
+        callers = dict.fromkeys(keys.callers, Role.ADMIN)
+        return TcpAddress(address.host, address.port, keys=keys.pair, callers=callers)
+
+    # ---- what goes on all the time ----
+
+    def _begin_periodic(self, kernels: KernelService) -> None:
+        loop = asyncio.get_running_loop()
+        for name, work in {
+            "backend events": self._follow_backend(kernels),
+            "devices": self._refresh_devices(),
+            "retention": self._forget_ended(),
+        }.items():
+            self._periodic.append(loop.create_task(work, name=name))
+
+    async def _end_periodic(self) -> None:
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
+
+    async def _follow_backend(self, kernels: KernelService) -> None:
+        """Tell owners of containers that end; after a failure begin again where it stopped."""
+        cursor: str | None = None
+        while True:
+            try:
+                async for event in self._services.backend.events(cursor):
+                    cursor = event.cursor
+                    if event.kind == "exited":
+                        ending = Ending(Reason.SELF_TERMINATED, None, event.exit)
+                        kernels.exited(event.name, ending)
+            except AgentError as exc:
+                log.warning("the backend's events were interrupted", error=exc.message)
+            await asyncio.sleep(_EVENT_PAUSE)
+
+    async def _refresh_devices(self) -> None:
+        while True:
+            await asyncio.sleep(_DEVICE_INTERVAL)
+            await self._services.devices.refresh()
+
+    async def _forget_ended(self) -> None:
+        while True:
+            await self._forget_once()
+            await asyncio.sleep(_RETENTION_INTERVAL)
+
+    async def _forget_once(self) -> None:
+        before = clock.wall() - self._services.settings.retention
+        await self._services.ledger.write(FORGETTING, lambda tx: tx.forget_ended(before))
+
+
+async def serve(
+    config: AgentConfig, warnings: Sequence[str] = (), *, tcp_is_chosen: bool = False
+) -> None:
+    """Run an agent until SIGINT or SIGTERM; running kernels are left running.
+
+    Args:
+        config: The checked configuration.
+        warnings: What the operator should know, shown in the log and the status.
+        tcp_is_chosen: Whether somebody set the TCP address, so that failing to bind it is an error.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    for warning in warnings:
+        log.warning(warning)
+    agent = Agent(config, warnings, tcp_is_chosen=tcp_is_chosen)
+    await agent.start()
+    try:
+        await stopping.wait()
+        log.info("stopping; running kernels are left running")
+    finally:
+        await agent.stop()
+
+
+def _private_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InvalidConfig(
+            f"cannot make the directory {path}: {exc.strerror}",
+            hint="Set [agent] var-base-path and ipc-base-path to directories that you can write.",
+        ) from exc
+
+
+def _checked(instance: object, kind: type[T]) -> T:
+    if not isinstance(instance, kind):
+        raise InternalError(f"the host handed over {type(instance).__name__} as {kind.__name__}")
+    return instance
+
+
+def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
+    """Give each plugin its own section, and the intrinsic ones what other sections say of them."""
+    tables = {name: dict(table) for name, table in config.plugin.items()}
+    resource, container = config.resource, config.container
+    tables.setdefault("cpu", {}).setdefault("reserved", resource.reserved_cpu)
+    tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
+    tables.setdefault(container.scratch_type, {}).setdefault("root", str(container.scratch_root))
+    return tables

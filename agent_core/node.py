@@ -1,0 +1,145 @@
+"""The node as the RPC sees it: status, plugins, devices, slots, images, leaks and configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from agent_core import __version__, clock
+from agent_core.config.model import AgentConfig
+from agent_core.contracts.device import Device
+from agent_core.contracts.info import Support
+from agent_core.contracts.versions import RPC_PROTOCOL
+from agent_core.host.plugin_host import PluginHost
+from agent_core.kernels.leaks import find_leaks
+from agent_core.kernels.service import KernelService
+from agent_core.kernels.services import Services
+from agent_core.wire import models as m
+
+
+class NodeService:
+    """Answers questions about the node from the rooms that know.
+
+    Attributes:
+        state: starting, ready or stopping; set by the agent.
+        addresses: Where the RPC is served; set by the agent.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        host: PluginHost,
+        services: Services,
+        kernels: KernelService,
+        warnings: Sequence[str],
+    ) -> None:
+        self._config = config
+        self._host = host
+        self._services = services
+        self._kernels = kernels
+        self._warnings = list(warnings)
+        self._started_at = clock.wall()
+        self.state: Literal["starting", "ready", "stopping"] = "starting"
+        self.addresses: tuple[str, ...] = ()
+
+    def status(self) -> m.Status:
+        """Describe the agent at a glance."""
+        return m.Status(
+            agent_id=self._config.agent.id,
+            version=__version__,
+            protocol=RPC_PROTOCOL,
+            pid=os.getpid(),
+            state=self.state,
+            started_at=self._started_at,
+            backend=self._services.backend.info.name,
+            isolation=self._isolation(),
+            state_dir=str(self._config.paths.state),
+            addresses=list(self.addresses),
+            kernels=self._kernels.counts(),
+            plugins=dict(Counter(record.state.value for record in self._host.records())),
+            warnings=self._warnings + self._faults(),
+        )
+
+    def _isolation(self) -> str:
+        backend = self._services.backend
+        if backend.info.supports("isolation") is Support.YES:
+            return "containers"
+        return f"none: backend {backend.info.name!r} isolates nothing"
+
+    def _faults(self) -> list[str]:
+        faults = self._services.devices.faults
+        return [f"plugin {name}: {fault}" for name, fault in sorted(faults.items())]
+
+    def plugins(self) -> Sequence[m.PluginRow]:
+        """List every plugin found, with its state."""
+        return [m.PluginRow.model_validate(record.row()) for record in self._host.records()]
+
+    def plugin(self, name: str) -> m.PluginDetail:
+        """Show one plugin with its decision trail."""
+        return m.PluginDetail.model_validate(self._host.detail(name))
+
+    def devices(self) -> Sequence[m.DeviceRow]:
+        """List the devices of all ready plugins."""
+        return [
+            _device_row(usage.plugin, usage.device, usage.used)
+            for usage in self._services.allocator.devices()
+        ]
+
+    def slots(self) -> Sequence[m.SlotRow]:
+        """List the slots of this node."""
+        return [
+            m.SlotRow(
+                slot=usage.slot,
+                plugin=usage.plugin,
+                type=usage.type.value,
+                quantum=str(usage.quantum),
+                total=str(usage.total),
+                used=str(usage.used),
+                free=str(usage.free),
+                description=usage.display.description,
+                display_unit=usage.display.display_unit,
+                state="known" if usage.known else "unknown",
+            )
+            for usage in self._services.allocator.slots()
+        ]
+
+    async def images(self) -> Sequence[m.ImageRow]:
+        """List the images that can be started."""
+        async with asyncio.timeout(self._services.settings.call_timeout):
+            images = await self._services.backend.images()
+        return [
+            m.ImageRow(
+                name=image.name,
+                digest=image.digest,
+                architecture=image.architecture,
+                labels=dict(image.labels),
+            )
+            for image in images
+        ]
+
+    async def leaks(self) -> Sequence[m.Leak]:
+        """Compare the ledger with the world in both directions."""
+        return await find_leaks(self._services)
+
+    def config(self) -> Mapping[str, Any]:
+        """Return the configuration in effect."""
+        return self._config.rendered()
+
+
+def _device_row(plugin: str, device: Device, used: Mapping[str, Any]) -> m.DeviceRow:
+    return m.DeviceRow(
+        id=device.id,
+        plugin=plugin,
+        model=device.model,
+        health=device.health.value,
+        evidence=device.evidence,
+        numa_node=device.numa_node,
+        parent=device.parent,
+        physical_key=device.physical_key,
+        offers=[offer.slot for offer in device.offers],
+        used={slot: str(amount) for slot, amount in used.items()},
+        attributes=dict(device.attributes),
+    )
