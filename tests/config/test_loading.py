@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_core.config.loader import Loaded, load
+from agent_core.config.paths import default_agent_id
+from agent_core.contracts.errors import InvalidConfig
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(text: str) -> Path:
+        path = tmp_path / "agent.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def faults_of(path: Path | None, environ: dict[str, str] | None = None) -> list[dict[str, object]]:
+    with pytest.raises(InvalidConfig) as caught:
+        load(path, environ=environ or {})
+    faults = caught.value.details["faults"]
+    assert all(str(fault["what"]) in caught.value.message for fault in faults)
+    return faults
+
+
+def read(path: Path, **environ: str) -> Loaded:
+    return load(path, environ=environ)
+
+
+def test_without_any_file_the_embedded_defaults_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = load(None, environ={})
+    assert loaded.path is None
+    assert loaded.warnings == ()
+    assert loaded.config.agent.id == default_agent_id()
+    assert loaded.config.agent.backend == "process"
+    assert str(loaded.config.agent.rpc_listen_addr) == "127.0.0.1:6011"
+    assert loaded.config.container.scratch_root == Path("/tmp/backend.ai/scratches")
+    assert loaded.config.selection.allow_devices is None
+
+
+def test_the_file_of_the_installation_guide_loads_and_its_pending_keys_are_announced(
+    write: Write, tmp_path: Path
+) -> None:
+    path = write(
+        """
+[etcd]
+namespace = "local"
+addr = { host = "bai-m1", port = 8120 }
+[agent]
+mode = "docker"
+rpc-listen-addr = { host = "10.20.30.10", port = 6001 }
+scaling-group = "blue"
+pid-file = "./agent.pid"
+event-loop = "uvloop"
+[container]
+port-range = [30000, 31000]
+scratch-type = "hostdir"
+scratch-root = "./scratches"
+scratch-size = "1G"
+[logging]
+level = "info"
+drivers = ["console", "file"]
+[logging.console]
+colored = true
+format = "verbose"
+[logging.file]
+path = "./logs"
+rotation-size = "10M"
+[logging.pkg-ns]
+"" = "WARNING"
+"ai.backend" = "INFO"
+[resource]
+reserved-cpu = 2
+reserved-mem = "1G"
+reserved-disk = "8G"
+[debug.coredump]
+enabled = false
+"""
+    )
+    loaded = read(path)
+    config = loaded.config
+    assert config.agent.backend == "docker"
+    assert str(config.agent.rpc_listen_addr) == "10.20.30.10:6001"
+    assert config.agent.scaling_group == "blue"
+    assert config.agent.pid_file == tmp_path / "agent.pid"
+    assert config.container.scratch_root == tmp_path / "scratches"
+    assert config.container.scratch_size == 1 << 30
+    assert config.resource.reserved_mem == 1 << 30
+    assert config.resource.reserved_cpu == 2
+    assert config.logging.level == "INFO"
+    assert config.logging.file.path == tmp_path / "logs"
+    assert config.logging.pkg_ns == {"": "WARNING", "ai.backend": "INFO"}
+    assert loaded.warnings == (
+        f"{path}:3: [etcd] known but not yet in effect: addr, namespace",
+        f"{path}:10: [agent] known but not yet in effect: event-loop",
+        f"{path}:12: [container] known but not yet in effect: port-range",
+        f"{path}:31: [resource] known but not yet in effect: reserved-disk",
+        f"{path}:33: [debug.coredump] known but not yet in effect: enabled",
+    )
+
+
+def test_the_file_of_the_dummy_guide_loads(write: Write) -> None:
+    path = write(
+        """
+[agent]
+mode = "dummy"
+[agent.intrinsic.cpu]
+core-indexes = [0, 1]
+[agent.delay]
+scan-image = 0.1
+[agent.image.already-have]
+'cr.backend.ai/multiarch/python:3.9-ubuntu20.04' = ''
+[kernel-creation-ctx.delay]
+spawn = 0.1
+[kernel]
+use-fake-code-runner = true
+[kernel.delay]
+commit = 10.0
+"""
+    )
+    loaded = read(path)
+    assert loaded.config.agent.backend == "dummy"
+    assert len(loaded.warnings) == 5
+
+
+def test_every_fault_is_reported_at_once_with_its_line_and_a_suggestion(write: Write) -> None:
+    path = write(
+        """[agnet]
+id = "x"
+[agent]
+backend = "docker"
+mode = "dummy"
+id = "../x"
+allow-compute-plugins = ["cuda", 3]
+rpc-listen-addr = { host = "x", prot = 1, port = 99999 }
+[container]
+scratch-size = "1Q"
+scratch-tpye = "x"
+[logging]
+level = "INF"
+[logging.console]
+format = "jsn"
+[resource]
+reserved-cpu = -1
+[etcd]
+adr = "x"
+[plugin]
+mock = 3
+"""
+    )
+    found = {(f["line"], f["key"]): f for f in faults_of(path)}
+    assert set(found) == {
+        (1, "agnet"),
+        (5, "agent.mode"),
+        (6, "agent.id"),
+        (7, "agent.allow-compute-plugins[1]"),
+        (8, "agent.rpc-listen-addr.prot"),
+        (8, "agent.rpc-listen-addr.port"),
+        (10, "container.scratch-size"),
+        (11, "container.scratch-tpye"),
+        (13, "logging.level"),
+        (15, "logging.console.format"),
+        (17, "resource.reserved-cpu"),
+        (19, "etcd.adr"),
+        (21, "plugin.mock"),
+    }
+    assert {fault["source"] for fault in found.values()} == {str(path)}
+    hints = {key: fault["hint"] for (_, key), fault in found.items()}
+    assert hints["agnet"] == "did you mean 'agent'?"
+    assert hints["agent.rpc-listen-addr.prot"] == "did you mean 'port'?"
+    assert hints["container.scratch-tpye"] == "did you mean 'scratch-type'?"
+    assert hints["logging.level"] == "did you mean 'INFO'?"
+    assert hints["logging.console.format"] == "did you mean 'json'?"
+    assert hints["etcd.adr"] == "did you mean 'addr'?"
+    assert "512M" in str(hints["container.scratch-size"])
+
+
+def test_a_known_key_in_the_wrong_table_is_told_where_it_belongs(write: Write) -> None:
+    (fault,) = faults_of(write("[agent]\nport-range = [1, 2]\n"))
+    assert fault["what"] == "is an unknown key"
+    assert "[container]" in str(fault["hint"])
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("agent = 3", "agent"),
+        ("[agent]\nid = 5", "agent.id"),
+        ('[agent]\nid = ""', "agent.id"),
+        ('[agent]\nid = "-x"', "agent.id"),
+        ('[agent]\nid = "a\\n"', "agent.id"),
+        ('[agent]\nrpc-listen-addr = "nowhere"', "agent.rpc-listen-addr"),
+        ('[agent]\nrpc-listen-addr = "h:99999"', "agent.rpc-listen-addr.port"),
+        ('[agent]\npid-file = ""', "agent.pid-file"),
+        ("[plugins]\ndeadline = 0", "plugins.deadline"),
+        ('[plugins]\ndeadline = "soon"', "plugins.deadline"),
+        ("[plugins]\nallow = 'cuda'", "plugins.allow"),
+        ("[container]\nscratch-size = -1", "container.scratch-size"),
+        ('[container]\nscratch-type = ""', "container.scratch-type"),
+        ('[logging]\ndrivers = ["syslog"]', "logging.drivers[0]"),
+        ('[logging.file]\nfilename = "a/b"', "logging.file.filename"),
+        ('[logging.pkg-ns]\naiohttp = "LOUD"', "logging.pkg-ns.aiohttp"),
+        ("[resource]\nreserved-cpu = 0.5", "resource.reserved-cpu"),
+        ('[resource]\nallocation-strategy = "random"', "resource.allocation-strategy"),
+    ],
+)
+def test_a_value_out_of_bounds_is_one_fault_at_its_key(write: Write, text: str, key: str) -> None:
+    (fault,) = faults_of(write(text))
+    assert fault["key"] == key
+    assert fault["line"] == text.count("\n") + 1
+
+
+@pytest.mark.parametrize("alias", ["mode", "backend"])
+def test_mode_is_another_spelling_of_backend(write: Write, alias: str) -> None:
+    loaded = read(write(f'[agent]\n{alias} = "dummy"\n'))
+    assert loaded.config.agent.backend == "dummy"
+    assert loaded.warnings == ()
+
+
+def test_both_spellings_with_one_value_are_accepted(write: Write) -> None:
+    path = write('[agent]\nmode = "dummy"\nbackend = "dummy"\n')
+    assert read(path).config.agent.backend == "dummy"
+
+
+def test_the_misspelt_allow_list_of_the_mock_guide_works_with_a_warning(write: Write) -> None:
+    loaded = read(write('[agent]\nallowed-compute-plugins = ["mock"]\n'))
+    assert loaded.config.selection.allow_devices == ("mock",)
+    assert "agent.allowed-compute-plugins" in loaded.warnings[0]
+    assert "allow-compute-plugins" in loaded.warnings[0]
+
+
+def test_an_absent_allow_list_differs_from_an_empty_one(write: Write) -> None:
+    assert read(write("[agent]\n")).config.selection.allow_devices is None
+    assert read(write("[agent]\nallow-compute-plugins = []\n")).config.selection.allow_devices == ()
+
+
+@pytest.mark.parametrize("value", ['"none"', "false"])
+def test_tcp_can_be_left_out_altogether(write: Write, value: str) -> None:
+    assert read(write(f"[agent]\nrpc-listen-addr = {value}\n")).config.agent.rpc_listen_addr is None
+
+
+def test_an_insecure_address_is_accepted_with_a_warning(write: Write) -> None:
+    loaded = read(write('[agent]\nrpc-insecure = true\nrpc-listen-addr = "[::1]:0"\n'))
+    assert str(loaded.config.agent.rpc_listen_addr) == "[::1]:0"
+    assert "rpc-insecure" in loaded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10", 10), ('"500ms"', 0.5), ('"2m"', 120), ("1.5", 1.5)]
+)
+def test_durations_are_seconds_or_have_a_unit(write: Write, text: str, seconds: float) -> None:
+    loaded = read(write(f"[kernel-lifecycles]\ninit-timeout = {text}\n"))
+    assert loaded.config.kernel_lifecycles.init_timeout == seconds
+
+
+def test_plugin_tables_are_free(write: Write) -> None:
+    config = read(write("[plugin.mock]\nx_y = [1]\n[plugin.mock.deep]\nz = true\n")).config
+    assert config.plugin_table("mock") == {"x_y": [1], "deep": {"z": True}}
+    assert config.plugin_table("cuda") == {}
+
+
+def test_the_command_line_goes_over_the_environment_and_that_over_the_file(write: Write) -> None:
+    path = write('[agent]\nid = "file"\nbackend = "file"\nscaling-group = "file"\n')
+    environ = {"AGENT_AGENT__ID": "variable", "AGENT_AGENT__MODE": "variable"}
+    loaded = load(path, {"agent.id": "line"}, environ=environ)
+    agent = loaded.config.agent
+    assert (agent.id, agent.backend, agent.scaling_group) == ("line", "variable", "file")
+    assert loaded.origins["agent.id"] == "command line"
+    assert loaded.origins["agent.backend"] == "$AGENT_AGENT__MODE"
+    assert loaded.origins["agent.scaling-group"] == str(path)
+
+
+def test_variables_set_every_kind_of_key(write: Write) -> None:
+    loaded = read(
+        write('[agent]\nrpc-listen-addr = "10.0.0.1:1"\n'),
+        AGENT_AGENT__ALLOW_COMPUTE_PLUGINS="cuda, mock",
+        AGENT_PLUGINS__BLOCK='["a"]',
+        AGENT_DEBUG__ENABLED="true",
+        AGENT_KERNEL_LIFECYCLES__INIT_TIMEOUT="5s",
+        AGENT_CONTAINER__SCRATCH_SIZE="2G",
+        AGENT_LOGGING__PKG_NS__AIOHTTP="info",
+        AGENT_LOGGING__CONSOLE__FORMAT="json",
+        AGENT_PLUGIN__PROCESS__SOME_KEY="[1]",
+        AGENT_PLUGIN__PROCESS__WORD="word",
+        BACKEND_AGENT_PORT="7000",
+        AGENT_ETCD__ADDR="host:1",
+        AGENT_NAME="what a build service sets",
+        container="podman",
+    )
+    config = loaded.config
+    assert config.agent.allow_compute_plugins == ("cuda", "mock")
+    assert config.plugins.block == ("a",)
+    assert config.debug.enabled
+    assert config.kernel_lifecycles.init_timeout == 5
+    assert config.container.scratch_size == 2 << 30
+    assert config.logging.pkg_ns == {"aiohttp": "INFO"}
+    assert config.logging.console.format == "json"
+    assert config.plugin == {"process": {"some-key": [1], "word": "word"}}
+    assert str(config.agent.rpc_listen_addr) == "10.0.0.1:7000"
+    assert loaded.warnings == ("$AGENT_ETCD__ADDR: [etcd] known but not yet in effect: addr",)
+
+
+def test_a_variable_may_refine_an_address_that_another_sets() -> None:
+    environ = {
+        "AGENT_AGENT__RPC_LISTEN_ADDR": "10.0.0.1:1",
+        "AGENT_AGENT__RPC_LISTEN_ADDR__PORT": "2",
+    }
+    assert str(load(None, environ=environ).config.agent.rpc_listen_addr) == "10.0.0.1:2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("AGENT_AGENT__BACKED", "x", "agent.backed"),
+        ("AGENT_AGNET__ID", "x", "agnet"),
+        ("AGENT_LOGGING__LEVEL", "loud", "logging.level"),
+        ("AGENT_AGENT__ALLOW_COMPUTE_PLUGINS", "3", "agent.allow-compute-plugins"),
+        ("BACKEND_AGENT_PORT", "many", "agent.rpc-listen-addr.port"),
+    ],
+)
+def test_a_fault_in_a_variable_names_the_variable(name: str, value: str, key: str) -> None:
+    (fault,) = faults_of(None, {name: value})
+    assert (fault["source"], fault["line"], fault["key"]) == (f"${name}", None, key)
+
+
+def test_two_variables_that_contradict_each_other_are_a_fault() -> None:
+    environ = {"AGENT_AGENT__MODE": "a", "AGENT_AGENT__BACKEND": "b"}
+    (fault,) = faults_of(None, environ)
+    assert "contradicts" in str(fault["what"])
+
+
+def test_relative_paths_start_where_their_source_is(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    path = write('[agent]\nvar-base-path = "var"\nipc-base-path = "~/run"\n')
+    monkeypatch.setenv("HOME", "/home/somebody")
+    agent = load(path, {"agent.pid-file": "a.pid"}, environ={}).config.agent
+    assert agent.var_base_path == tmp_path / "var"
+    assert agent.ipc_base_path == Path("/home/somebody/run")
+    assert agent.pid_file == here / "a.pid"
+
+
+def test_a_socket_path_that_no_socket_can_have_is_refused(write: Write) -> None:
+    path = write(f'[agent]\nvar-base-path = "/{"x" * 100}"\n')
+    (fault,) = faults_of(path)
+    assert fault["line"] == 2
+    assert "107" in str(fault["what"])
+
+
+def test_the_configuration_renders_as_plain_data_that_loads_again(write: Write) -> None:
+    config = read(write('[agent]\nid = "a"\nmode = "dummy"\n[plugin.x]\ny = 1\n')).config
+    assert type(config).model_validate(config.rendered()) == config
+    assert config.rendered()["agent"]["rpc-listen-addr"] == {"host": "127.0.0.1", "port": 6011}
