@@ -1,0 +1,250 @@
+"""Who has what of this node: the one place where slots are given, restored and taken back.
+
+The allocator does no I/O and is not safe for threads: it belongs to the event loop. One decision
+costs the same however many kernels run, since every sum is kept up to date claim by claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import Claim, Device, Grant
+from agent_core.contracts.errors import AgentError, DevicesUnknown, NotFound, WrongState
+from agent_core.contracts.info import PluginInfo
+from agent_core.resources.catalogue import Catalogue, SlotSpec
+from agent_core.resources.counters import Room
+from agent_core.resources.holdings import Holding, Holdings
+from agent_core.resources.placement import Placement, Strategy, available, place
+from agent_core.resources.refusal import insufficient, overdrawn, raise_all
+from agent_core.resources.shelf import Shelf, ShelfSlot, empty_slot
+from agent_core.resources.slots import check_request, find_slot
+from agent_core.resources.stockroom import Stockroom
+from agent_core.resources.trace import TraceStep
+from agent_core.resources.usage import Decision, DeviceUsage, SlotUsage
+
+
+class Allocator:
+    """The slots, devices and claims of one node.
+
+    allocator = Allocator()
+    allocator.update("cpu", CpuDevice.info, cpu.devices())
+    decision = allocator.reserve("k-1", 1, {"cpu": Amount(2)})
+    allocator.release(decision.claims[0].id)
+    """
+
+    def __init__(self, strategy: Strategy = Strategy.FILL) -> None:
+        self._strategy = strategy
+        self._stock = Stockroom()
+        self._counters = self._stock.counters
+        self._holdings = Holdings()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The slots by name, to read requests against."""
+        return self._stock.catalogue
+
+    def update(self, plugin: str, info: PluginInfo, devices: Sequence[Device] | None) -> None:
+        """Take a plugin's inventory, or None when what it has is not known.
+
+        Claims stand whatever is reported; a claim on a device that has gone keeps what it drew.
+
+        Raises:
+            PluginContractBroken: when the inventory cannot be used, or clashes with that of
+                another plugin; the previous one stands.
+        """
+        if self._stock.update(plugin, info, devices):
+            self._recount(self._stock.shelves[plugin])
+
+    def forget(self, plugin: str) -> None:
+        """Withdraw a plugin's slots; its claims stand, and keep what they drew."""
+        self._stock.forget(plugin)
+
+    def _recount(self, shelf: Shelf) -> None:
+        for holding in self._holdings.of_plugin(shelf.plugin):
+            grants = zip(holding.claim.grants, holding.draws, strict=True)
+            draws = (shelf.draws(g) or shelf.whole(g) or last for g, last in grants)
+            counted = Holding(holding.claim, tuple(draws))
+            self._counters.undraw(holding.total())
+            self._counters.draw(counted.total())
+            self._holdings.put(counted)
+
+    # ---- giving and taking back ----------------------------------------------------------------
+
+    def reserve(self, kernel_id: str, incarnation: int, request: Mapping[str, Amount]) -> Decision:
+        """Grant exactly what is asked, of all plugins together, or nothing at all.
+
+        Raises:
+            UnknownSlot: when nobody offers a slot.
+            InvalidAmount: when an amount is zero or finer than the slot's quantum.
+            ResourceRefused: when two slots exclude each other.
+            DevicesUnknown: when a plugin has not reported its devices.
+            InsufficientResource: when less is free; details name slot, requested, free and trace.
+            WrongState: when this incarnation already holds a claim.
+        """
+        raise_all(check_request(request, self.catalogue))
+        specs = [find_slot(slot, self.catalogue) for slot in request]
+        raise_all(self._unready(kernel_id, incarnation, specs))
+        room, near, trace = Room(self._counters.room), set[int](), list[TraceStep]()
+        grants: dict[str, list[Grant]] = {}
+        refusals: list[AgentError] = []
+        for shelf, name in self._in_order(request):
+            slot = shelf.slots[name]
+            steps, placed = self._place(shelf, slot, name, request[name], room, near)
+            trace += steps
+            if placed is None:
+                free = slot.amount(available(slot.options, room))
+                total = self._stock.total(shelf.plugin, name)
+                refusals.append(insufficient(name, request[name], free, total, slot, steps))
+                continue
+            near |= {n for d in placed.quanta if (n := shelf.devices[d].numa_node) is not None}
+            grants.setdefault(shelf.plugin, []).extend(
+                Grant(name, device, slot.amount(quanta)) for device, quanta in placed.quanta.items()
+            )
+        raise_all(refusals)
+        claims = tuple(
+            Claim(f"{kernel_id}.{incarnation}.{plugin}", kernel_id, incarnation, plugin, tuple(of))
+            for plugin, of in sorted(grants.items())
+        )
+        for claim in claims:
+            self._hold(claim)
+        return Decision(claims, tuple(trace))
+
+    def _unready(
+        self, kernel_id: str, incarnation: int, specs: Sequence[SlotSpec]
+    ) -> Iterator[AgentError]:
+        for plugin in sorted({spec.plugin for spec in specs}):
+            if not self._stock.shelves[plugin].known:
+                waiting = sorted(spec.name for spec in specs if spec.plugin == plugin)
+                yield DevicesUnknown(
+                    f"plugin {plugin!r} has not reported its devices, so {', '.join(waiting)} "
+                    "cannot be given now",
+                    details={"plugin": plugin, "slots": waiting},
+                )
+            if f"{kernel_id}.{incarnation}.{plugin}" in self._holdings:
+                yield WrongState(
+                    f"kernel {kernel_id!r} (incarnation {incarnation}) already holds a claim on "
+                    f"plugin {plugin!r}",
+                    hint="Release it before reserving again.",
+                )
+
+    def _in_order(self, request: Mapping[str, Amount]) -> list[tuple[Shelf, str]]:
+        """Order slots so that what is scarce chooses first, and what is coarse before shares."""
+        found = [(self._stock.shelves[find_slot(s, self.catalogue).plugin], s) for s in request]
+        return sorted(found, key=lambda f: (len(f[0].devices), -f[0].slots[f[1]].weight, f[1]))
+
+    def _place(
+        self, shelf: Shelf, slot: ShelfSlot, name: str, amount: Amount, room: Room, near: set[int]
+    ) -> tuple[list[TraceStep], Placement | None]:
+        free = {o.device_id: room.fits(o.draws) for o in slot.options}
+        need = amount.quanta(slot.quantum) or 0
+        placed = place(need, slot.options, room, self._strategy, near)
+        taken = placed.quanta if placed else {}
+        steps = [
+            TraceStep(
+                name,
+                shelf.plugin,
+                device,
+                str(slot.amount(fits)),
+                str(slot.amount(taken.get(device, 0))),
+                placed.reason if placed and device in taken else "free" if fits else "full",
+            )
+            for device, fits in free.items()
+        ]
+        withheld = [
+            TraceStep(name, shelf.plugin, device, "0", "0", why)
+            for device, why in slot.reasons.items()
+        ]
+        return steps + withheld, placed
+
+    def apply(self, claim: Claim) -> None:
+        """Restore a claim that was granted before a restart.
+
+        A claim on a device that nobody reports now is remembered, and counted when it appears.
+
+        Raises:
+            WrongState: when this claim is already there; nothing changed.
+            InsufficientResource: when a counter does not hold it any more; nothing changed.
+        """
+        if claim.id in self._holdings:
+            raise WrongState(f"claim {claim.id!r} is already applied")
+        shelf = self._stock.shelves.get(claim.plugin)
+        told = [shelf.draws(grant) for grant in claim.grants] if shelf else []
+        draws = Holding(claim, tuple(told)).total()
+        left = {counter: self._counters.room(counter) for counter in draws}
+        over = {counter: n for counter, n in draws.items() if n > left[counter]}
+        if over:
+            raise overdrawn(claim.id, over, {counter: left[counter] for counter in over})
+        self._hold(claim)
+
+    def release(self, claim_id: str) -> Claim:
+        """Take a claim back and return it.
+
+        Raises:
+            NotFound: when there is no such claim, or it was released before; nothing changed.
+        """
+        if claim_id not in self._holdings:
+            raise NotFound(f"there is no claim {claim_id!r}; it was never given or is released")
+        holding = self._holdings.pop(claim_id)
+        self._counters.undraw(holding.total())
+        return holding.claim
+
+    def _hold(self, claim: Claim) -> None:
+        holding = self._holding(claim)
+        self._counters.draw(holding.total())
+        self._holdings.put(holding)
+
+    def _holding(self, claim: Claim) -> Holding:
+        shelf = self._stock.shelves.get(claim.plugin)
+        if shelf is None:
+            return Holding(claim, (None,) * len(claim.grants))
+        return Holding(claim, tuple(shelf.draws(g) or shelf.whole(g) for g in claim.grants))
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    def slots(self) -> list[SlotUsage]:
+        """List all slots by name; those of a plugin that has not reported are marked."""
+        usages = [usage for shelf in self._stock.shelves.values() for usage in self._usages(shelf)]
+        return sorted(usages, key=lambda u: (u.slot, u.plugin))
+
+    def _usages(self, shelf: Shelf) -> Iterator[SlotUsage]:
+        declared = [d.name for d in shelf.info.slots if "*" not in d.name and not shelf.known]
+        names = dict.fromkeys([*shelf.slots, *declared, *self._holdings.slots(shelf.plugin)])
+        for name in names:
+            slot = shelf.slots.get(name) or empty_slot(name, shelf.info)
+            free = available(slot.options, Room(self._counters.room)) if shelf.known else 0
+            yield SlotUsage(
+                slot=name,
+                plugin=shelf.plugin,
+                type=slot.display.type,
+                quantum=slot.quantum,
+                total=self._stock.total(shelf.plugin, name),
+                used=self._holdings.amount(shelf.plugin, name),
+                free=slot.amount(free),
+                display=slot.display,
+                known=shelf.known,
+            )
+
+    def devices(self) -> list[DeviceUsage]:
+        """List the devices of all plugins with what is granted of each."""
+        return [
+            DeviceUsage(plugin, device, self._holdings.of_device(plugin, device.id), shelf.known)
+            for plugin, shelf in sorted(self._stock.shelves.items())
+            for device in shelf.devices.values()
+        ]
+
+    def claims(self) -> tuple[Claim, ...]:
+        """List the claims that stand."""
+        return tuple(holding.claim for holding in self._holdings)
+
+    def quarantined(self) -> dict[str, str]:
+        """Say for each claim that stands on something nobody reports now what it is."""
+        found = ((h.claim.id, self._missing(h.claim)) for h in self._holdings)
+        return {claim_id: why for claim_id, why in found if why}
+
+    def _missing(self, claim: Claim) -> str:
+        shelf = self._stock.shelves.get(claim.plugin)
+        if shelf is None or not shelf.known:
+            return f"plugin {claim.plugin!r} has not reported its devices"
+        gone = [f"{g.slot} of {g.device_id}" for g in claim.grants if shelf.draws(g) is None]
+        return f"plugin {claim.plugin!r} does not report {', '.join(gone)}" if gone else ""

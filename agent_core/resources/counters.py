@@ -1,0 +1,96 @@
+"""The counters of the node: how much each holds, and how much of it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from agent_core.contracts.device import Counter
+
+Draws = Mapping[str, int]
+
+
+class Counters:
+    """Capacity and use of every counter.
+
+    Two plugins may declare one counter: then they share it, and exclude each other by arithmetic.
+    What is drawn is kept also for a counter that nobody declares any more, so that a device which
+    comes back is not given twice.
+    """
+
+    def __init__(self) -> None:
+        self._declared: dict[str, dict[str, Counter]] = {}
+        self._drawn: dict[str, int] = {}
+
+    def clashes(self, plugin: str, counters: Iterable[Counter]) -> Iterator[tuple[str, Counter]]:
+        """Yield the other plugin and its counter wherever both declare one differently."""
+        for counter in counters:
+            for other, theirs in self._declared.get(counter.id, {}).items():
+                if other != plugin and theirs != counter:
+                    yield other, theirs
+
+    def declare(self, plugin: str, counters: Iterable[Counter]) -> None:
+        """Replace what a plugin declares."""
+        self.withdraw(plugin)
+        for counter in counters:
+            self._declared.setdefault(counter.id, {})[plugin] = counter
+
+    def withdraw(self, plugin: str) -> None:
+        """Forget what a plugin declares; what is drawn stays."""
+        for counter in [c for c, by in self._declared.items() if plugin in by]:
+            by = self._declared[counter]
+            del by[plugin]
+            if not by:
+                del self._declared[counter]
+
+    def capacity(self, counter: str) -> int:
+        """Say how much a counter holds; one that nobody declares holds nothing."""
+        return next((c.capacity for c in self._declared.get(counter, {}).values()), 0)
+
+    def draw(self, draws: Draws) -> None:
+        """Add to what is drawn."""
+        for counter, amount in draws.items():
+            self._drawn[counter] = self._drawn.get(counter, 0) + amount
+
+    def undraw(self, draws: Draws) -> None:
+        """Take back what `draw` added."""
+        for counter, amount in draws.items():
+            rest = self._drawn[counter] - amount
+            if rest:
+                self._drawn[counter] = rest
+            else:
+                del self._drawn[counter]
+
+    def room(self, counter: str) -> int:
+        """Say how much of a counter is left; never below zero."""
+        return max(0, self.capacity(counter) - self._drawn.get(counter, 0))
+
+
+class Room:
+    """What is left of the counters while one decision is being made; nothing is drawn yet.
+
+    Args:
+        whole: Says how much of a counter there is to begin with.
+        left: What is left of those that were already taken from.
+    """
+
+    def __init__(self, whole: Callable[[str], int], left: Mapping[str, int] | None = None) -> None:
+        self._whole = whole
+        self._left = dict(left or {})
+
+    def copy(self) -> Room:
+        """Branch off, to try something."""
+        return Room(self._whole, self._left)
+
+    def left(self, counter: str) -> int:
+        """Say how much of a counter is left in this decision."""
+        left = self._left.get(counter)
+        return self._whole(counter) if left is None else left
+
+    def fits(self, draws: Draws) -> int:
+        """Count how many times these draws still fit."""
+        return min(self.left(counter) // amount for counter, amount in draws.items())
+
+    def take(self, draws: Draws, times: int) -> None:
+        """Take these draws so many times."""
+        for counter, amount in draws.items():
+            self._left[counter] = self.left(counter) - amount * times

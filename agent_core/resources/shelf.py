@@ -1,0 +1,138 @@
+"""What one plugin has on this node, arranged by slot for quick decisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import Counter, Device, Grant, Health, Offer
+from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
+from agent_core.resources.catalogue import display_of
+from agent_core.resources.inventory import ancestors
+from agent_core.resources.placement import Option
+
+_GRANTABLE = (Health.HEALTHY, Health.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfSlot:
+    """One slot of one plugin.
+
+    Attributes:
+        display: How it is shown and counted.
+        quantum: The smallest amount.
+        options: Devices that may be given, in their own order.
+        withheld: Devices that offer it and get no new grants.
+        reasons: Why, by the id of the withheld device.
+        weight: The largest part of a counter that one quantum draws, 0 to 1.
+    """
+
+    display: SlotInfo
+    quantum: Amount
+    options: tuple[Option, ...]
+    withheld: tuple[Option, ...]
+    reasons: Mapping[str, str]
+    weight: float
+
+    def amount(self, quanta: int) -> Amount:
+        """Turn quanta into an amount."""
+        return self.quantum.times(quanta)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One plugin's devices and slots.
+
+    Attributes:
+        plugin: Its name.
+        info: What it says of itself.
+        known: Whether it has reported its devices; when not, what it reported last stands.
+        devices: Its devices by id, in their own order.
+        slots: What they offer, by slot.
+    """
+
+    plugin: str
+    info: PluginInfo
+    known: bool = False
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    slots: Mapping[str, ShelfSlot] = field(default_factory=dict)
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """All counters that its devices declare."""
+        return tuple(c for d in self.devices.values() for c in d.counters)
+
+    def draws(self, grant: Grant) -> dict[str, int] | None:
+        """Say what a grant draws from the counters, or None when nobody here can tell."""
+        device = self.devices.get(grant.device_id)
+        offer = next((o for o in device.offers if o.slot == grant.slot), None) if device else None
+        times = grant.amount.quanta(offer.quantum) if offer else None
+        if offer is None or times is None:
+            return None
+        return {counter: drawn * times for counter, drawn in offer.draws.items()}
+
+    def whole(self, grant: Grant) -> dict[str, int] | None:
+        """Say what the grant's device can draw at most, for a grant that `draws` cannot tell.
+
+        This is so when a plugin offers its devices otherwise than before: what is not known to be
+        free is then counted as taken.
+        """
+        device = self.devices.get(grant.device_id)
+        if device is None:
+            return None
+        own = {c.id: c.capacity for c in device.counters}
+        capacity = {c.id: c.capacity for c in self.counters}
+        return own or {c: capacity[c] for o in device.offers for c in o.draws}
+
+
+def stock(plugin: str, info: PluginInfo, devices: Iterable[Device]) -> Shelf:
+    """Arrange devices that `check_inventory` has passed."""
+    by_id = {d.id: d for d in sorted(devices, key=lambda d: _natural(d.id))}
+    offering: dict[str, list[tuple[Device, Offer]]] = {}
+    for device in by_id.values():
+        for offer in device.offers:
+            offering.setdefault(offer.slot, []).append((device, offer))
+    slots = {slot: _slot(info, slot, pairs, by_id) for slot, pairs in sorted(offering.items())}
+    return Shelf(plugin, info, True, by_id, slots)
+
+
+def _slot(
+    info: PluginInfo, name: str, pairs: list[tuple[Device, Offer]], by_id: Mapping[str, Device]
+) -> ShelfSlot:
+    reasons = {d.id: why for d, _ in pairs if (why := _withheld(d, by_id))}
+    options = [
+        (Option(d.id, d.numa_node, o.draws, d.health is Health.DEGRADED), d.id in reasons)
+        for d, o in pairs
+    ]
+    capacity = {c.id: c.capacity for d in by_id.values() for c in d.counters}
+    return ShelfSlot(
+        display=display_of(info, name) or SlotInfo(name, SlotType.COUNT),
+        quantum=pairs[0][1].quantum,
+        options=tuple(option for option, withheld in options if not withheld),
+        withheld=tuple(option for option, withheld in options if withheld),
+        reasons=reasons,
+        weight=max(drawn / capacity[c] for _, o in pairs for c, drawn in o.draws.items()),
+    )
+
+
+def empty_slot(name: str, info: PluginInfo) -> ShelfSlot:
+    """Describe a slot that no device offers now."""
+    display = display_of(info, name) or SlotInfo(name, SlotType.COUNT)
+    return ShelfSlot(display, Amount(1), (), (), {}, 0.0)
+
+
+def _withheld(device: Device, by_id: Mapping[str, Device]) -> str:
+    """Say why a device gets no new grants: its own health, or that of what it is a part of."""
+    for part in [device, *ancestors(device, by_id)]:
+        if part.health not in _GRANTABLE:
+            whose = "" if part is device else f"its parent {part.id} is "
+            return f"{whose}{part.health.value}" + (f": {part.evidence}" if part.evidence else "")
+    return ""
+
+
+def _natural(text: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sort ``cpu2`` before ``cpu10``, whatever order the plugin reported them in."""
+    parts = re.split(r"([0-9]+)", text)
+    return tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts if p)

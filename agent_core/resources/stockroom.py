@@ -1,0 +1,111 @@
+"""What all plugins have on this node, and the catalogue of slots that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import Device
+from agent_core.contracts.errors import PluginContractBroken, bullet_list
+from agent_core.contracts.info import PluginInfo
+from agent_core.resources.catalogue import Catalogue, SlotSpec
+from agent_core.resources.counters import Counters, Room
+from agent_core.resources.inventory import check_inventory
+from agent_core.resources.placement import available
+from agent_core.resources.shelf import Shelf, stock
+
+
+class Stockroom:
+    """The shelves of all plugins, the counters that they draw on, and the catalogue."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.catalogue = Catalogue()
+        self._shelves: dict[str, Shelf] = {}
+        self._totals: dict[tuple[str, str], Amount] = {}
+
+    @property
+    def shelves(self) -> Mapping[str, Shelf]:
+        """The shelves by plugin, in the order of their first report."""
+        return self._shelves
+
+    def total(self, plugin: str, slot: str) -> Amount:
+        """Say how much of a slot the plugin's devices hold together."""
+        return self._totals.get((plugin, slot), Amount(0))
+
+    def update(self, plugin: str, info: PluginInfo, devices: Sequence[Device] | None) -> bool:
+        """Take an inventory, or None when it is not known; say whether anything changed.
+
+        Raises:
+            PluginContractBroken: when the inventory cannot be used; nothing changed.
+        """
+        last = self._shelves.get(plugin, Shelf(plugin, info))
+        if devices is None:
+            shelf = replace(last, info=info, known=False)
+        else:
+            shelf = stock(plugin, info, check_inventory(plugin, info, devices))
+        if plugin in self._shelves and shelf == last:
+            return False
+        if devices is not None:
+            self._refuse_clashes(shelf)
+            self.counters.declare(plugin, shelf.counters)
+        self._shelves[plugin] = shelf
+        self._rebuild()
+        return True
+
+    def forget(self, plugin: str) -> None:
+        """Take a plugin's shelf away."""
+        if self._shelves.pop(plugin, None) is not None:
+            self.counters.withdraw(plugin)
+            self._rebuild()
+
+    def _refuse_clashes(self, shelf: Shelf) -> None:
+        faults = [
+            f"plugins {other.plugin!r} and {shelf.plugin!r} both offer the slot {slot!r}"
+            for other in self._shelves.values()
+            for slot in shelf.slots
+            if other.plugin != shelf.plugin and slot in other.slots
+        ]
+        faults += [
+            f"plugins {other!r} and {shelf.plugin!r} declare the counter {counter.id!r} differently"
+            for other, counter in self.counters.clashes(shelf.plugin, shelf.counters)
+        ]
+        if faults:
+            raise PluginContractBroken(
+                bullet_list(faults),
+                plugin=shelf.plugin,
+                stage="devices",
+                hint="Block one of the two in the configuration; the first to report is kept.",
+                details={"faults": faults},
+            )
+
+    def _rebuild(self) -> None:
+        whole = Room(self.counters.capacity)
+        self._totals = {
+            (shelf.plugin, name): slot.amount(available((*slot.options, *slot.withheld), whole))
+            for shelf in self._shelves.values()
+            for name, slot in shelf.slots.items()
+        }
+        slots: dict[str, SlotSpec] = {}
+        patterns: list[SlotSpec] = []
+        for shelf in self._shelves.values():
+            for spec in self._specs(shelf):
+                if "*" in spec.name:
+                    patterns.extend([] if shelf.known else [spec])
+                elif spec.name not in slots or spec.quantum is not None:
+                    slots[spec.name] = spec
+        exclusive = {s.plugin: s.info.exclusive_slots for s in self._shelves.values()}
+        self.catalogue = Catalogue(slots, tuple(patterns), exclusive)
+
+    def _specs(self, shelf: Shelf) -> list[SlotSpec]:
+        offered = [
+            SlotSpec(n, shelf.plugin, s.display, s.quantum, self._totals[shelf.plugin, n])
+            for n, s in shelf.slots.items()
+        ]
+        declared = [
+            SlotSpec(d.name, shelf.plugin, d, offered=not shelf.known)
+            for d in shelf.info.slots
+            if d.name not in shelf.slots
+        ]
+        return offered + declared
