@@ -7,14 +7,14 @@ import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from agent_core import clock
 from agent_core.config.model import AgentConfig
 from agent_core.contracts.backend import ContainerBackend
-from agent_core.contracts.errors import AgentError, InternalError, InvalidConfig
+from agent_core.contracts.errors import AgentError, InvalidConfig
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.plugin_host import PluginHost
@@ -34,8 +34,6 @@ from agent_core.server.dispatcher import Dispatcher
 from agent_core.server.rpc import RpcServer
 from agent_core.wire.keys import ensure_keys
 from agent_core.wire.methods import Role
-
-T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +85,9 @@ class Agent:
         self._services = await self._compose(host, ledger, run_root)
         kernels = KernelService(self._services)
         self._stack.push_async_callback(kernels.stop)
-        node = NodeService(self._config, host, self._services, kernels, self._warnings)
+        notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
+        warnings = [*self._warnings, *notices]
+        node = NodeService(self._config, host, self._services, kernels, warnings)
         await adopt_all(self._services, kernels)
         self._stack.push_async_callback(self._end_periodic)
         self._begin_periodic(kernels)
@@ -95,19 +95,16 @@ class Agent:
 
     async def _load_plugins(self) -> PluginHost:
         config = self._config
-        host = PluginHost(
-            config.selection, _plugin_tables(config), deadline=config.plugins.deadline
-        )
+        host = PluginHost(config.selection, _plugin_tables(config))
         host.load()
         self._stack.push_async_callback(host.close_all)
-        await host.open_all()
+        await host.open_all(config.plugins.deadline)
         return host
 
     async def _compose(self, host: PluginHost, ledger: Ledger, run_root: Path) -> Services:
         config = self._config
-        backend = _checked(host.backend.instance, ContainerBackend)
-        await backend.start_up(config.agent.id, str(config.paths.state / "backend"))
-        self._stack.push_async_callback(backend.shut_down)
+        state_dir = str(config.paths.state / "backend")
+        backend: ContainerBackend = (await host.start_backend(config.agent.id, state_dir)).instance
         allocator = Allocator(Strategy(config.resource.allocation_strategy))
         devices = DeviceService(host.devices(), allocator)
         await devices.refresh()
@@ -117,7 +114,7 @@ class Agent:
             stop_grace=config.container.stop_grace,
             init_timeout=config.kernel_lifecycles.init_timeout,
         )
-        runner = _checked(host.runner.instance, KernelRunner)
+        runner: KernelRunner = host.runner.instance
         bus = EventBus(ledger)
         return Services(settings, ledger, bus, allocator, devices, backend, host.scratch, runner)
 
@@ -228,12 +225,6 @@ def _private_directory(path: Path) -> None:
             f"cannot make the directory {path}: {exc.strerror}",
             hint="Set [agent] var-base-path and ipc-base-path to directories that you can write.",
         ) from exc
-
-
-def _checked(instance: object, kind: type[T]) -> T:
-    if not isinstance(instance, kind):
-        raise InternalError(f"the host handed over {type(instance).__name__} as {kind.__name__}")
-    return instance
 
 
 def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from agent_core.contracts.device import (
 )
 from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.errors import AgentError, NotFound, PluginContractBroken
-from agent_core.host.plugin_host import LoadedPlugin
+from agent_core.host.supervisor import LoadedPlugin
 from agent_core.resources.allocator import Allocator
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent_core.contracts.backend import ContainerBackend
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
-from agent_core.host.plugin_host import LoadedPlugin
+from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
