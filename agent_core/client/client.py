@@ -1,0 +1,155 @@
+"""The typed client: one method for each of the agent's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from secrets import token_hex
+from typing import Any, Literal, cast
+
+from agent_core.client.caller import Caller, Timeout
+from agent_core.wire import methods
+from agent_core.wire import models as m
+
+
+class AgentClient(Caller):
+    """Talks to one agent.
+
+        async with AgentClient("/run/agent-core/agent.sock") as agent:
+            print(await agent.get_status())
+
+    Every method raises what `Caller.call` raises. A kernel's id may be a unique prefix of it.
+    `timeout` bounds the waiting; whether the operation goes on then, its method says.
+    """
+
+    async def ping(self, text: str = "", *, timeout: Timeout = ...) -> str:
+        """Return the same text."""
+        return (await self.call(methods.PING, {"text": text}, timeout=timeout)).text
+
+    async def get_status(self) -> m.Status:
+        """Describe the agent at a glance."""
+        return await self.call(methods.GET_STATUS)
+
+    async def list_plugins(self) -> list[m.PluginRow]:
+        """List every plugin that the agent found, with its state."""
+        return await self.call(methods.LIST_PLUGINS)
+
+    async def get_plugin(self, name: str) -> m.PluginDetail:
+        """Show one plugin, by its name or kind:name."""
+        return await self.call(methods.GET_PLUGIN, {"name": name})
+
+    async def list_devices(self) -> list[m.DeviceRow]:
+        """List the devices of all ready plugins."""
+        return await self.call(methods.LIST_DEVICES)
+
+    async def list_slots(self) -> list[m.SlotRow]:
+        """List the node's slots."""
+        return await self.call(methods.LIST_SLOTS)
+
+    async def list_images(self) -> list[m.ImageRow]:
+        """List the images that can be started."""
+        return await self.call(methods.LIST_IMAGES)
+
+    async def create_kernel(self, spec: Mapping[str, Any], *, timeout: Timeout = ...) -> m.Created:
+        """Create a kernel; returns once PREPARING is committed. Safe to repeat by kernel id."""
+        return await self.call(methods.CREATE_KERNEL, {"spec": dict(spec)}, timeout=timeout)
+
+    async def list_kernels(self, *, include_ended: bool = False) -> list[m.KernelRow]:
+        """List kernels, oldest first."""
+        return await self.call(methods.LIST_KERNELS, {"all": include_ended})
+
+    async def get_kernel_status(self, kernel_id: str) -> m.KernelDetail:
+        """Show one kernel."""
+        return await self.call(methods.GET_KERNEL_STATUS, {"kernel_id": kernel_id})
+
+    async def destroy_kernel(
+        self, kernel_id: str, reason: str = "user-requested", *, timeout: Timeout = ...
+    ) -> m.KernelRow:
+        """Destroy a kernel; returns once TERMINATING is committed. Safe to repeat."""
+        params = {"kernel_id": kernel_id, "reason": reason}
+        return await self.call(methods.DESTROY_KERNEL, params, timeout=timeout)
+
+    async def wait_kernel(
+        self, kernel_id: str, states: Sequence[str], *, timeout: float | None = None
+    ) -> m.KernelRow:
+        """Wait until the kernel is in one of the states, or has ended."""
+        params = {"kernel_id": kernel_id, "states": list(states)}
+        return await self.call(methods.WAIT_KERNEL, params, timeout=timeout)
+
+    async def get_logs(
+        self, kernel_id: str, *, follow: bool = False
+    ) -> AsyncGenerator[m.LogItem, None]:
+        """Yield a kernel's log; with `follow` until it ends."""
+        params = {"kernel_id": kernel_id, "follow": follow}
+        async with await self.stream(methods.GET_LOGS, params) as items:
+            async for item in items:
+                yield cast("m.LogItem", item)
+
+    async def watch_events(
+        self,
+        kernel_id: str | None = None,
+        *,
+        since: str | None = None,
+        follow: bool = False,
+        progress: bool = False,
+    ) -> AsyncGenerator[m.EventItem, None]:
+        """Yield retained events, and with `follow` those that happen."""
+        params = {
+            "kernel_id": kernel_id,
+            "since": since,
+            "follow": follow,
+            "progress": progress,
+        }
+        async with await self.stream(methods.WATCH_EVENTS, params) as items:
+            async for item in items:
+                yield cast("m.EventItem", item)
+
+    async def execute_code(
+        self,
+        kernel_id: str,
+        code: str,
+        *,
+        mode: Literal["query", "batch"] = "query",
+        run_id: str | None = None,
+        options: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[m.OutputItem | m.RunResult, None]:
+        """Run code: yields its output and, last, the result. Closing it early interrupts.
+
+        `run_id` names the run for `send_input` and `interrupt_kernel`, by default a random one;
+        `timeout` is seconds of running.
+        """
+        params = {
+            "kernel_id": kernel_id,
+            "run_id": run_id or token_hex(8),
+            "mode": mode,
+            "code": code,
+            "options": dict(options or {}),
+            "timeout": timeout,
+        }
+        async with await self.stream(methods.EXECUTE_CODE, params) as items:
+            async for item in items:
+                yield cast("m.OutputItem", item)
+            yield cast("m.RunResult", items.result)
+
+    async def send_input(self, kernel_id: str, run_id: str, text: str) -> None:
+        """Answer a run that waits for input."""
+        params = {"kernel_id": kernel_id, "run_id": run_id, "text": text}
+        await self.call(methods.SEND_INPUT, params)
+
+    async def interrupt_kernel(self, kernel_id: str, run_id: str | None = None) -> None:
+        """Interrupt a run, by default the current one."""
+        params = {"kernel_id": kernel_id, "run_id": run_id}
+        await self.call(methods.INTERRUPT_KERNEL, params)
+
+    async def complete_code(self, kernel_id: str, code: str, cursor: int) -> list[str]:
+        """List completions at the cursor."""
+        params = {"kernel_id": kernel_id, "code": code, "cursor": cursor}
+        return (await self.call(methods.COMPLETE_CODE, params)).matches
+
+    async def list_leaks(self) -> list[m.Leak]:
+        """Compare the ledger with the world in both directions."""
+        return await self.call(methods.LIST_LEAKS)
+
+    async def get_config(self) -> dict[str, Any]:
+        """Return the configuration in effect, secrets masked."""
+        return (await self.call(methods.GET_CONFIG)).values
