@@ -19,6 +19,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._declared: dict[str, dict[str, Counter]] = {}
+        self._capacity: dict[str, int] = {}
         self._drawn: dict[str, int] = {}
 
     def clashes(self, plugin: str, counters: Iterable[Counter]) -> Iterator[tuple[str, Counter]]:
@@ -33,6 +34,7 @@ class Counters:
         self.withdraw(plugin)
         for counter in counters:
             self._declared.setdefault(counter.id, {})[plugin] = counter
+            self._capacity[counter.id] = counter.capacity
 
     def withdraw(self, plugin: str) -> None:
         """Forget what a plugin declares; what is drawn stays."""
@@ -40,11 +42,11 @@ class Counters:
             by = self._declared[counter]
             del by[plugin]
             if not by:
-                del self._declared[counter]
+                del self._declared[counter], self._capacity[counter]
 
     def capacity(self, counter: str) -> int:
         """Say how much a counter holds; one that nobody declares holds nothing."""
-        return next((c.capacity for c in self._declared.get(counter, {}).values()), 0)
+        return self._capacity.get(counter, 0)
 
     def draw(self, draws: Draws) -> None:
         """Add to what is drawn."""
@@ -62,7 +64,7 @@ class Counters:
 
     def room(self, counter: str) -> int:
         """Say how much of a counter is left; never below zero."""
-        return max(0, self.capacity(counter) - self._drawn.get(counter, 0))
+        return max(0, self._capacity.get(counter, 0) - self._drawn.get(counter, 0))
 
 
 class Room:

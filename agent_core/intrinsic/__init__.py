@@ -1,0 +1,1 @@
+"""The plugins that every node has: cpu and mem, plugins like any other."""

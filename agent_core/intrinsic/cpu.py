@@ -1,0 +1,157 @@
+"""The cpu plugin: whole cores, and the CPU time that kernels use.
+
+Each core that this process may run on is a device, ``cpu0`` and so on: a core has no identity but
+its number. Configuration, all optional: `reserved`, how many cores are kept from kernels, the
+lowest-numbered first; `cores`, the cores to offer instead of those that this process may run on;
+`root`, where ``sys`` and ``proc`` are found.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import (
+    ComputeDevice,
+    Counter,
+    Device,
+    Grant,
+    Measurement,
+    Offer,
+    Subject,
+)
+from agent_core.contracts.edits import ContainerEdits, Cpuset
+from agent_core.contracts.errors import InvalidConfig
+from agent_core.contracts.info import (
+    MetricInfo,
+    MetricScope,
+    MetricType,
+    PluginInfo,
+    SlotInfo,
+    SlotType,
+)
+from agent_core.hookspecs import hookimpl
+from agent_core.intrinsic import cgroups, processes
+from agent_core.intrinsic.topology import node_of_cores
+
+_MILLI = 1000
+
+
+class CpuDevice(ComputeDevice):
+    """The cores of this node."""
+
+    info = PluginInfo(
+        kind="device",
+        name="cpu",
+        summary="Whole CPU cores of this node",
+        config_schema={
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "reserved": {"type": "integer", "minimum": 0},
+                "cores": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "root": {"type": "string"},
+            },
+        },
+        slots=(
+            SlotInfo(
+                "cpu",
+                SlotType.COUNT,
+                description="CPU cores",
+                human_readable_name="CPU",
+                display_unit="Core",
+                display_icon="cpu",
+            ),
+        ),
+        metrics=(
+            MetricInfo(
+                "cpu_used", "seconds", MetricType.COUNTER, MetricScope.KERNEL, "CPU time used"
+            ),
+            MetricInfo(
+                "cpu_used",
+                "seconds",
+                MetricType.COUNTER,
+                MetricScope.NODE,
+                "busy time of all cores",
+            ),
+        ),
+    )
+
+    def __init__(self) -> None:
+        self._root = Path("/")
+        self._reserved = 0
+        self._cores: tuple[int, ...] | None = None
+        self._nodes: Mapping[int, int] = {}
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Take the configuration and learn the NUMA nodes.
+
+        Raises:
+            InvalidConfig: when no core is left after the reserved ones.
+        """
+        self._root = Path(config.get("root", "/"))
+        self._reserved = int(config.get("reserved", 0))
+        cores = config.get("cores")
+        self._cores = None if cores is None else tuple(sorted(set(cores)))
+        self._nodes = node_of_cores(self._root)
+        if not self._offered():
+            raise InvalidConfig(
+                f"cpu: {self._reserved} cores are reserved and no more are there, "
+                "so no kernel can have any",
+                hint="Lower [resource] reserved-cpu.",
+            )
+
+    def devices(self) -> Sequence[Device]:
+        """List the cores that kernels may have."""
+        return [
+            Device(
+                id=f"cpu{core}",
+                model="CPU core",
+                counters=(Counter(f"cpu{core}", 1, "core"),),
+                offers=(Offer("cpu", Amount(1), {f"cpu{core}": 1}),),
+                numa_node=self._nodes.get(core),
+            )
+            for core in self._offered()
+        ]
+
+    def _offered(self) -> Sequence[int]:
+        cores = sorted(os.sched_getaffinity(0)) if self._cores is None else self._cores
+        return cores[self._reserved :]
+
+    def describe(self, grants: Sequence[Grant]) -> ContainerEdits:
+        """Bind the container to its cores and to the memory that is near all of them."""
+        cores = sorted(int(grant.device_id.removeprefix("cpu")) for grant in grants)
+        if not cores:
+            return ContainerEdits()
+        nodes = {self._nodes.get(core) for core in cores}
+        mems = tuple(sorted(node for node in nodes if node is not None))
+        return ContainerEdits(
+            cpuset=Cpuset(tuple(cores), () if None in nodes else mems),
+            limits={"cpus": _MILLI * len(cores)},
+        )
+
+    def measure(self, subjects: Sequence[Subject]) -> Sequence[Measurement]:
+        """Read the CPU time of the node and of each kernel: by its cgroup, else by its pids."""
+        proc = self._root / "proc"
+        readings: list[Measurement] = []
+        busy = processes.node_cpu_seconds(proc)
+        if busy is not None:
+            readings.append(Measurement("cpu_used", busy, time.time()))
+        for subject in subjects:
+            used = cgroups.cpu_seconds(subject.cgroups)
+            if used is None:
+                used = processes.cpu_seconds(proc, subject.pids)
+            if used is not None:
+                now = time.time()
+                readings.append(Measurement("cpu_used", used, now, kernel_id=subject.kernel_id))
+        return readings
+
+
+@hookimpl
+def register_device() -> type[ComputeDevice]:
+    """Register the cpu plugin."""
+    return CpuDevice
