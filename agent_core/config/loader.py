@@ -15,7 +15,6 @@ from pydantic_core import ErrorDetails
 from agent_core.config.checking import Checking, Origin, schema_of
 from agent_core.config.faults import Fault, did_you_mean, invalid
 from agent_core.config.model import AgentConfig, Section, kebab
-from agent_core.config.paths import socket_fault
 from agent_core.config.sources import (
     Layer,
     find_file,
@@ -68,9 +67,6 @@ def load(
     for layer in _layers(chosen, environ, overrides or {}):
         checking.add(layer)
     config = _validated(checking)
-    faults = list(_late_faults(config, checking.origins))
-    if faults:
-        raise invalid(faults)
     warnings = (*checking.warnings(), *_cautions(config))
     origins = {".".join(key): origin.layer.name for key, origin in checking.origins.items()}
     return Loaded(config, warnings, chosen, origins)
@@ -159,16 +155,6 @@ def _section_in(annotation: Any) -> type[Section] | None:
     candidates = (annotation, *getattr(annotation, "__args__", ()))
     sections = (c for c in candidates if isinstance(c, type) and issubclass(c, Section))
     return next(sections, None)
-
-
-def _late_faults(config: AgentConfig, origins: Mapping[KeyPath, Origin]) -> Iterator[Fault]:
-    too_long = socket_fault(config.paths)
-    if too_long:
-        hint = "set a shorter [agent] var-base-path or id"
-        origin, _ = _nearest(origins, ("agent", "var-base-path"))
-        yield (
-            origin.fault(too_long, hint) if origin else Fault("defaults", None, "", too_long, hint)
-        )
 
 
 def _cautions(config: AgentConfig) -> Iterator[str]:

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-SOCKET_PATH_LIMIT: Final = 107
-"""Bytes that the kernel admits in the path of a unix socket."""
-
 AGENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """What an agent id may look like: it becomes a directory name and a part of container names."""
 
@@ -100,14 +97,3 @@ def _base_of(directory: str | None) -> Path | None:
 def _home(environ: Mapping[str, str]) -> Path:
     # Agents often run without HOME; the password database still knows.
     return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
-
-
-def socket_fault(paths: AgentPaths) -> str:
-    """Say what is wrong with the length of the RPC socket's path; empty when it fits."""
-    length = len(os.fsencode(paths.rpc_socket))
-    if length <= SOCKET_PATH_LIMIT:
-        return ""
-    return (
-        f"the socket {paths.rpc_socket} would have a path of {length} bytes;"
-        f" unix sockets hold {SOCKET_PATH_LIMIT}"
-    )

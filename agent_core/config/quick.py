@@ -17,7 +17,6 @@ from agent_core.config.paths import (
     AgentPaths,
     agent_paths,
     default_agent_id,
-    socket_fault,
 )
 from agent_core.config.selection import Selection
 from agent_core.config.sources import find_file, read_file, variables
@@ -93,8 +92,6 @@ def _plain_glance(path: Path | None, environ: Mapping[str, str]) -> Glance:
         ipc_base=values.get(("agent", "ipc-base-path")),
         environ=environ,
     )
-    if socket_fault(paths):
-        raise _UnusualError
     return Glance(agent_id, paths, _selection(values), path)
 
 

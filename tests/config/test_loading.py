@@ -353,13 +353,6 @@ def test_relative_paths_start_where_their_source_is(
     assert agent.pid_file == here / "a.pid"
 
 
-def test_a_socket_path_that_no_socket_can_have_is_refused(write: Write) -> None:
-    path = write(f'[agent]\nvar-base-path = "/{"x" * 100}"\n')
-    (fault,) = faults_of(path)
-    assert fault["line"] == 2
-    assert "107" in str(fault["what"])
-
-
 def test_the_configuration_renders_as_plain_data_that_loads_again(write: Write) -> None:
     config = read(write('[agent]\nid = "a"\nmode = "dummy"\n[plugin.x]\ny = 1\n')).config
     assert type(config).model_validate(config.rendered()) == config

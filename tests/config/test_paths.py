@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from agent_core.config.paths import AGENT_ID, agent_paths, default_agent_id, socket_fault
+from agent_core.config.paths import AGENT_ID, agent_paths, default_agent_id
 
 
 def test_root_uses_the_directories_of_the_system() -> None:
@@ -34,10 +31,3 @@ def test_configured_bases_win() -> None:
 
 def test_the_default_id_is_always_a_valid_one() -> None:
     assert AGENT_ID.fullmatch(default_agent_id())
-
-
-@given(st.integers(1, 200))
-def test_only_paths_that_a_socket_can_have_are_without_fault(length: int) -> None:
-    paths = agent_paths("i", var_base=Path("/" + "é" * length), environ={}, uid=0)
-    fits = len(str(paths.rpc_socket).encode()) <= 107
-    assert (socket_fault(paths) == "") is fits
