@@ -17,7 +17,7 @@ from typing import Any
 
 from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.errors import Unsupported
-from agent_core.contracts.info import Plugin
+from agent_core.contracts.info import Plugin, Support
 
 CAPABILITIES: Mapping[str, str] = {
     "isolation": "a container cannot see or touch the host's files and processes",
@@ -184,6 +184,17 @@ class ContainerBackend(Plugin):
 
     async def shut_down(self) -> None:
         """Disconnect; containers go on."""
+
+    def capabilities(self) -> Mapping[str, Support]:
+        """Say what this backend can do on this node, once it has started up.
+
+        The default is what `info` declares; a backend that learns more of the node says more.
+        """
+        return self.info.capabilities
+
+    def facts(self) -> Mapping[str, str]:
+        """Say in words what an operator should know of this backend on this node."""
+        return {}
 
     @abstractmethod
     def paths(self, host: Paths) -> Paths:

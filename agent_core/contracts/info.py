@@ -15,6 +15,7 @@ from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 
@@ -119,6 +120,11 @@ class PluginInfo:
     metrics: tuple[MetricInfo, ...] = ()
     capabilities: Mapping[str, Support] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
+
+    def slot(self, name: str) -> SlotInfo | None:
+        """Find how a slot is declared: by its full name first, then by the first glob."""
+        exact = next((slot for slot in self.slots if slot.name == name), None)
+        return exact or next((s for s in self.slots if fnmatchcase(name, s.name)), None)
 
     def supports(self, capability: str) -> Support:
         """Look a capability up; what was not declared is unknown."""

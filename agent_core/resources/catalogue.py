@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from agent_core.contracts.amount import Amount
-from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
+from agent_core.contracts.info import SlotInfo, SlotType
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,3 @@ class Catalogue:
             if spec and any(fnmatchcase(name, g) for g in self.exclusive.get(spec.plugin, ())):
                 by_plugin.setdefault(spec.plugin, []).append(name)
         return [tuple(group) for group in by_plugin.values() if len(group) > 1]
-
-
-def display_of(info: PluginInfo, slot: str) -> SlotInfo | None:
-    """Find how a plugin declares a slot: by its full name first, then by the first glob."""
-    exact = next((s for s in info.slots if s.name == slot), None)
-    return exact or next((s for s in info.slots if fnmatchcase(slot, s.name)), None)

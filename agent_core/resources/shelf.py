@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Counter, Device, Grant, Health, Offer
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
-from agent_core.resources.catalogue import display_of
-from agent_core.resources.inventory import ancestors
+from agent_core.contracts.inventory import ancestors
 from agent_core.resources.placement import Option
 
 _GRANTABLE = (Health.HEALTHY, Health.DEGRADED)
@@ -108,7 +107,7 @@ def _slot(
     ]
     capacity = {c.id: c.capacity for d in by_id.values() for c in d.counters}
     return ShelfSlot(
-        display=display_of(info, name) or SlotInfo(name, SlotType.COUNT),
+        display=info.slot(name) or SlotInfo(name, SlotType.COUNT),
         quantum=pairs[0][1].quantum,
         options=tuple(option for option, withheld in options if not withheld),
         withheld=tuple(option for option, withheld in options if withheld),
@@ -119,7 +118,7 @@ def _slot(
 
 def empty_slot(name: str, info: PluginInfo) -> ShelfSlot:
     """Describe a slot that no device offers now."""
-    display = display_of(info, name) or SlotInfo(name, SlotType.COUNT)
+    display = info.slot(name) or SlotInfo(name, SlotType.COUNT)
     return ShelfSlot(display, Amount(1), (), (), {}, 0.0)
 
 

@@ -9,9 +9,9 @@ from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Device
 from agent_core.contracts.errors import PluginContractBroken, bullet_list
 from agent_core.contracts.info import PluginInfo
+from agent_core.contracts.inventory import check_inventory
 from agent_core.resources.catalogue import Catalogue, SlotSpec
 from agent_core.resources.counters import Counters, Room
-from agent_core.resources.inventory import check_inventory
 from agent_core.resources.placement import available
 from agent_core.resources.shelf import Shelf, stock
 

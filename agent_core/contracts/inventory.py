@@ -10,7 +10,6 @@ from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Counter, Device, Health, Offer
 from agent_core.contracts.errors import PluginContractBroken, bullet_list
 from agent_core.contracts.info import PluginInfo, SlotType
-from agent_core.resources.catalogue import display_of
 
 MAX_DEVICES: Final = 4096
 """More devices than any node has: a reply beyond this is garbage."""
@@ -187,7 +186,7 @@ def _offers(info: PluginInfo, device: Device, reach: Mapping[str, int]) -> Itera
         if offer.slot in seen:
             yield f"{where} is there twice"
         seen.add(offer.slot)
-        display = display_of(info, offer.slot)
+        display = info.slot(offer.slot)
         if display is None:
             yield f"{where} is not among the slots that the plugin declares"
         elif display.type is SlotType.UNIQUE and offer.quantum != Amount(1):

@@ -9,7 +9,7 @@ from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Counter, Device, Offer
 from agent_core.contracts.errors import PluginContractBroken
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
-from agent_core.resources.inventory import MAX_DEVICES, check_inventory
+from agent_core.contracts.inventory import MAX_DEVICES, check_inventory
 
 INFO = PluginInfo(
     "device",
