@@ -47,6 +47,7 @@ class RunnerLink:
         self._credit_used = 0
         self._credit_owed = 0
         self._up = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -73,6 +74,9 @@ class RunnerLink:
             self._server.close()
             self._server = None
         self._drop()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def wait_connected(self, timeout: float) -> None:
         """Wait until a runner is connected.
@@ -112,6 +116,11 @@ class RunnerLink:
     # ---- one connection ----
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.ensure_future(self._converse(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._greet(reader, writer)
             while True:
@@ -121,8 +130,9 @@ class RunnerLink:
         finally:
             if self._writer is writer:
                 self._drop()
+            writer.close()
             with contextlib.suppress(OSError):
-                writer.close()
+                await writer.wait_closed()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_HELLO_DEADLINE):
