@@ -9,7 +9,7 @@ import socket as sockets
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import zmq
 
@@ -84,13 +84,15 @@ class Connection:
 
     def send(self, data: bytes) -> bool:
         """Send without waiting; False when the connection does not take it now."""
-        if not self._draining:
-            self._drain_soon()
         try:
             self._socket.send(data, zmq.NOBLOCK)
+            sent = True
         except zmq.ZMQError:
-            return False
-        return True
+            sent = False
+        # A send may swallow the sign that something arrived.
+        if not self._draining and self._readable():
+            self._drain_soon()
+        return sent
 
     @property
     def stands(self) -> bool:
@@ -206,7 +208,6 @@ class Connection:
     # ---- frames --------------------------------------------------------------------------------
 
     def _drain_soon(self) -> None:
-        # A send may swallow the sign that something arrived.
         if not self._drain_due:
             self._drain_due = True
             self._loop.call_soon(self._drain)
@@ -216,23 +217,24 @@ class Connection:
         self._draining = True
         try:
             for _ in range(_BATCH):
-                if not self._read():
+                if not self._readable():
                     return
+                self._read()
         finally:
             self._draining = False
         self._drain_soon()
 
-    def _read(self) -> bool:
-        if self._socket.closed:
-            return False
-        try:
-            data = self._socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return False
+    def _readable(self) -> bool:
+        # Cheaper than to try and catch the exception.
+        return not self._socket.closed and bool(
+            cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+        )
+
+    def _read(self) -> None:
+        data = self._socket.recv(zmq.NOBLOCK)
         # A frame that this side cannot read answers nothing that it asked.
         with contextlib.suppress(AgentError):
             self._received(decode(data), len(data))
-        return True
 
 
 def _dealer(keys: ClientKeys | None, *, remote: bool) -> zmq.Socket[bytes]:

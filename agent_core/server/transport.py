@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 
 import zmq
 
@@ -71,8 +71,12 @@ class Transport:
 
     def send(self, identity: bytes, data: bytes) -> Delivery:
         """Send without waiting."""
-        if not self._draining:
+        delivery = self._send(identity, data)
+        if not self._draining and self._readable():
             self._drain_soon()
+        return delivery
+
+    def _send(self, identity: bytes, data: bytes) -> Delivery:
         try:
             self._socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
             self._socket.send(data, zmq.NOBLOCK)
@@ -99,13 +103,18 @@ class Transport:
         self._draining = True
         try:
             for _ in range(_BATCH):
-                message = self._next()
-                if message is None:
+                if not self._readable():
                     return
-                self._hand_over(message)
+                self._hand_over(self._next())
         finally:
             self._draining = False
         self._drain_soon()
+
+    def _readable(self) -> bool:
+        # Cheaper than to try and catch the exception.
+        return not self._socket.closed and bool(
+            cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+        )
 
     def _hand_over(self, message: Received) -> None:
         try:
@@ -113,19 +122,12 @@ class Transport:
         except Exception:
             log.exception("a message could not be handled; the server goes on")
 
-    def _next(self) -> Received | None:
-        if self._socket.closed:
-            return None
-        try:
-            identity = self._socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        if not self._socket.rcvmore:
-            return Received(identity, "", None)
+    def _next(self) -> Received:
+        identity = self._socket.recv(zmq.NOBLOCK)
         body, user_id = self._body()
-        whole = not self._socket.rcvmore
-        while self._socket.rcvmore:
-            self._socket.recv(zmq.NOBLOCK)
+        whole = not self._socket.getsockopt(zmq.RCVMORE)
+        if not whole:
+            self._skip()
         return Received(identity, user_id, body if whole else None)
 
     def _body(self) -> tuple[bytes, str]:
@@ -133,6 +135,10 @@ class Transport:
             return self._socket.recv(zmq.NOBLOCK), ""
         part = self._socket.recv(zmq.NOBLOCK, copy=False)
         return part.bytes, str(part.get("User-Id"))
+
+    def _skip(self) -> None:
+        while self._socket.getsockopt(zmq.RCVMORE):
+            self._socket.recv(zmq.NOBLOCK)
 
 
 def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:

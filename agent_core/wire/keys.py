@@ -110,7 +110,10 @@ def _read_pair(path: Path) -> KeyPair:
             f"{path} is a secret key, and its mode {mode:04o} lets others read it",
             hint=f"Run `chmod 600 {path}`, and make new keys if others may have read it.",
         )
-    return KeyPair(zmq.curve_public(secret), secret)
+    try:
+        return KeyPair(zmq.curve_public(secret), secret)
+    except zmq.ZMQError as exc:
+        raise InvalidConfig(f"{path} does not hold a key", hint=_HINT) from exc
 
 
 def _read_key(path: Path) -> bytes:

@@ -182,7 +182,7 @@ def find(name: str) -> Method[Any]:
     """Look a method up.
 
     Raises:
-        UnknownMethod: when there is none, with the nearest names as a suggestion.
+        UnknownMethod: when there is none, with the nearest name as a suggestion.
     """
     method = METHODS.get(name)
     if method is None:
@@ -195,5 +195,5 @@ def find(name: str) -> Method[Any]:
 def _suggestion(name: str) -> str | None:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, METHODS, n=2)
-    return f"Did you mean {' or '.join(near)}?" if near else None
+    near = get_close_matches(name, METHODS, n=1)
+    return f"Did you mean {near[0]}?" if near else None

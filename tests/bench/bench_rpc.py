@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ from agent_core.server.dispatcher import Dispatcher
 from agent_core.server.rpc import RpcServer
 
 ROUNDS, PINGS, CONNECTIONS, PINGS_EACH = 5, 1500, 32, 150
-PAYLOAD = b"x" * 32
 Ping = Callable[[], Awaitable[object]]
 
 
@@ -41,22 +41,20 @@ async def serve_echo(path: str) -> None:
 
 async def agent_pings(stack: AsyncExitStack, path: str, count: int) -> list[Ping]:
     agents = [await stack.enter_async_context(AgentClient(path)) for _ in range(count)]
-    return [lambda agent=agent: agent.ping("x" * 8) for agent in agents]
+    return [partial(agent.ping, "x" * 8) for agent in agents]
 
 
 async def echo_pings(stack: AsyncExitStack, path: str, count: int) -> list[Ping]:
-    pings: list[Ping] = []
-    for _ in range(count):
-        socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
+    sockets = [zmq.asyncio.Context.instance().socket(zmq.DEALER) for _ in range(count)]
+    for socket in sockets:
         stack.callback(socket.close, 0)
         socket.connect(f"ipc://{path}")
+    return [partial(echo, socket) for socket in sockets]
 
-        async def ping(socket: zmq.asyncio.Socket = socket) -> object:
-            await socket.send(PAYLOAD)
-            return await socket.recv()
 
-        pings.append(ping)
-    return pings
+async def echo(socket: zmq.asyncio.Socket) -> None:
+    await socket.send(b"x" * 32)
+    await socket.recv()
 
 
 async def repeat(ping: Ping, times: int) -> list[float]:

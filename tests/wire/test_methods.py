@@ -1,0 +1,81 @@
+"""The table of methods is complete and consistent."""
+
+import pytest
+from pydantic import ValidationError
+
+from agent_core.contracts.errors import UnknownMethod
+from agent_core.wire import methods
+from agent_core.wire import models as m
+from agent_core.wire.methods import METHODS, Role, find
+
+
+def test_the_table_has_every_method_under_its_own_name():
+    assert list(METHODS) == [
+        "ping",
+        "get_status",
+        "list_plugins",
+        "get_plugin",
+        "list_devices",
+        "list_slots",
+        "list_images",
+        "create_kernel",
+        "list_kernels",
+        "get_kernel_status",
+        "destroy_kernel",
+        "wait_kernel",
+        "get_logs",
+        "watch_events",
+        "execute_code",
+        "send_input",
+        "interrupt_kernel",
+        "complete_code",
+        "list_leaks",
+        "get_config",
+    ]
+    assert all(name == method.name for name, method in METHODS.items())
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_every_method_has_models_and_a_summary(method):
+    assert method.summary.endswith(".")
+    for model in (method.params, method.result, method.item):
+        assert model is None or issubclass(model, m.Model)
+    assert not (method.many and method.item)
+
+
+def test_whoever_changes_something_needs_more_than_the_role_of_a_reader():
+    changing = ("create_", "destroy_", "execute_", "send_", "interrupt_")
+
+    for name, method in METHODS.items():
+        if name.startswith(changing):
+            assert method.role >= Role.OPERATE
+        if method.goes_on:
+            assert method.role >= Role.OPERATE
+
+
+def test_an_unknown_method_is_met_with_a_suggestion():
+    with pytest.raises(UnknownMethod) as caught:
+        find("create_kernle")
+
+    assert caught.value.hint == "Did you mean create_kernel?"
+    assert caught.value.details == {"method": "create_kernle"}
+
+
+def test_a_method_unlike_any_other_is_met_with_the_general_hint():
+    with pytest.raises(UnknownMethod) as caught:
+        find("qqq")
+
+    assert caught.value.hint == UnknownMethod.hint
+
+
+def test_results_survive_rendering():
+    pong = m.Pong(text="hello")
+    rows = [m.Leak(kind="port", key="1", kernel_id=None, state="held", detail="")]
+
+    assert methods.PING.read(methods.PING.render(pong)) == pong
+    assert methods.LIST_LEAKS.read(methods.LIST_LEAKS.render(rows)) == rows
+
+
+def test_a_result_of_another_shape_is_refused():
+    with pytest.raises(ValidationError):
+        methods.LIST_LEAKS.read({"kind": "port"})
