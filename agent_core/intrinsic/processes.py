@@ -54,8 +54,8 @@ def _sum(values: Iterable[float | None]) -> float | None:
 def _process_seconds(directory: Path) -> float | None:
     try:
         fields = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        return sum(int(f) for f in fields[_UTIME : _CSTIME + 1]) / _TICKS
-    except (OSError, ValueError):
+        return sum(int(fields[n]) for n in range(_UTIME, _CSTIME + 1)) / _TICKS
+    except (OSError, ValueError, IndexError):
         return None
 
 

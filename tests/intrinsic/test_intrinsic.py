@@ -1,0 +1,240 @@
+"""cpu and mem on fixture hosts, and on this one with real processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import Claim, Grant, Subject
+from agent_core.contracts.edits import ContainerEdits, Cpuset
+from agent_core.contracts.errors import InvalidConfig, PluginDisabled
+from agent_core.intrinsic.cpu import CpuDevice
+from agent_core.intrinsic.mem import MemDevice
+from agent_core.intrinsic.topology import node_of_cores, parse_list
+
+MEMINFO = "MemTotal:       16000 kB\nMemFree: 1 kB\nMemAvailable:    6000 kB\nHugePages_Total: 0\n"
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A host with eight cores on two nodes."""
+    return write(
+        tmp_path,
+        {
+            "sys/devices/system/node/node0/cpulist": "0-3\n",
+            "sys/devices/system/node/node1/cpulist": "4-7\n",
+            "sys/devices/system/node/possible": "0-1\n",
+            "proc/meminfo": MEMINFO,
+            "proc/stat": "cpu  100 20 30 5000 600 7 8 9 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
+        },
+    )
+
+
+def cpu(host: Path, **config: object) -> CpuDevice:
+    plugin = CpuDevice()
+    plugin.open({"root": str(host), "cores": list(range(8)), **config})
+    return plugin
+
+
+def mem(host: Path, **config: object) -> MemDevice:
+    plugin = MemDevice()
+    plugin.open({"root": str(host), **config})
+    return plugin
+
+
+def grants(slot: str, **amounts: int) -> list[Grant]:
+    return [Grant(slot, device, Amount(n)) for device, n in amounts.items()]
+
+
+def test_each_core_is_a_device_on_its_numa_node(host: Path) -> None:
+    devices = cpu(host).devices()
+
+    assert [(d.id, d.numa_node) for d in devices] == [(f"cpu{n}", n // 4) for n in range(8)]
+    assert [str(o.quantum) for o in devices[0].offers] == ["1"]
+
+
+def test_a_host_that_does_not_tell_its_nodes_has_cores_on_none(tmp_path: Path) -> None:
+    write(tmp_path, {"sys/devices/system/node/node0/cpulist": "garbage"})
+
+    assert {d.numa_node for d in cpu(tmp_path).devices()} == {None}
+    assert node_of_cores(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("0-2,8\n", [0, 1, 2, 8]), ("", []), ("\n", []), ("5", [5])]
+)
+def test_the_kernels_lists_are_read(text: str, cores: list[int]) -> None:
+    assert parse_list(text) == cores
+
+
+def test_reserved_cores_are_the_lowest_and_not_offered(host: Path) -> None:
+    assert [d.id for d in cpu(host, reserved=6).devices()] == ["cpu6", "cpu7"]
+    with pytest.raises(InvalidConfig, match="8 cores are reserved"):
+        cpu(host, reserved=8)
+
+
+def test_the_cores_of_this_process_are_those_it_may_run_on() -> None:
+    plugin = CpuDevice()
+    plugin.open({})
+
+    assert [d.id for d in plugin.devices()] == [f"cpu{n}" for n in sorted(os.sched_getaffinity(0))]
+
+
+def test_a_container_is_bound_to_its_cores_and_their_memory(host: Path) -> None:
+    plugin = cpu(host)
+
+    assert plugin.describe(grants("cpu", cpu5=1, cpu4=1)) == ContainerEdits(
+        cpuset=Cpuset((4, 5), (1,)), limits={"cpus": 2000}
+    )
+    assert plugin.describe(grants("cpu", cpu0=1, cpu7=1)).cpuset == Cpuset((0, 7), (0, 1))
+
+
+def test_memory_nodes_stay_open_where_one_core_has_no_known_node(host: Path) -> None:
+    plugin = cpu(host, cores=[3, 9])
+
+    assert plugin.describe(grants("cpu", cpu3=1, cpu9=1)).cpuset == Cpuset((3, 9), ())
+
+
+def test_memory_is_one_device_without_what_is_reserved(host: Path) -> None:
+    (device,) = mem(host, reserved="1m").devices()
+
+    assert (device.id, device.counters[0].capacity) == ("root", 16000 * 1024 - (1 << 20))
+    assert mem(host).describe(grants("mem", root=4096)) == ContainerEdits(limits={"memory": 4096})
+
+
+@pytest.mark.parametrize("reserved", ["1g", 1 << 30, "much"])
+def test_memory_that_cannot_be_reserved_is_a_fault(host: Path, reserved: object) -> None:
+    with pytest.raises(InvalidConfig):
+        mem(host, reserved=reserved)
+
+
+def test_a_host_that_does_not_tell_its_memory_disables_mem(tmp_path: Path) -> None:
+    with pytest.raises(PluginDisabled, match="meminfo"):
+        mem(tmp_path)
+
+
+def test_the_node_is_measured_without_idle_and_guest_time(host: Path) -> None:
+    (busy,) = cpu(host).measure(())
+    (used,) = mem(host).measure(())
+
+    ticks = 100 + 20 + 30 + 7 + 8 + 9
+    assert (busy.metric, busy.value) == ("cpu_used", ticks / os.sysconf("SC_CLK_TCK"))
+    assert (used.value, used.capacity) == (10000 * 1024, 16000 * 1024)
+
+
+V1 = {
+    "v1/cpuacct/cpuacct.usage": "2500000000\n",
+    "v1/cpuacct/cpu.stat": "nr_periods 0\n",
+    "v1/memory/memory.usage_in_bytes": "9000\n",
+    "v1/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 4000\n",
+}
+V2 = {
+    "v2/cpu.stat": "usage_usec 2500000\nuser_usec 1\n",
+    "v2/memory.current": "9000\n",
+    "v2/memory.stat": "anon 1\ninactive_file 4000\n",
+}
+
+
+@pytest.mark.parametrize(
+    "cgroups",
+    [
+        {"cpuacct": "v1/cpuacct", "memory": "v1/memory"},
+        {"cpu": "v2", "memory": "v2"},
+        {"unified": "v2"},
+    ],
+)
+def test_a_kernel_in_a_cgroup_is_measured_there(
+    host: Path, tmp_path: Path, cgroups: dict[str, str]
+) -> None:
+    write(tmp_path, {**V1, **V2})
+    claim = Claim("k.1.mem", "k", 1, "mem", tuple(grants("mem", root=50000)))
+    where = {controller: str(tmp_path / name) for controller, name in cgroups.items()}
+    subject = Subject("k", (claim,), pids=(), cgroups=where)
+
+    (used,) = (r for r in cpu(host).measure([subject]) if r.kernel_id)
+    (held,) = (r for r in mem(host).measure([subject]) if r.kernel_id)
+
+    assert used.value == 2.5
+    assert (held.value, held.capacity) == (5000, 50000)
+
+
+def test_cache_larger_than_what_is_charged_is_not_negative_memory(
+    host: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, {"v2/memory.current": "10", "v2/memory.stat": "inactive_file 4000"})
+    subject = Subject("k", cgroups={"memory": str(tmp_path / "v2")})
+
+    assert [r.value for r in mem(host).measure([subject]) if r.kernel_id] == [0]
+
+
+def test_what_cannot_be_read_is_left_out_and_never_zero(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/meminfo": "MemTotal: 100 kB\n", "proc/7/stat": "7 (x) garbage"})
+    subject = Subject("k", pids=(7, 8), cgroups={"memory": str(tmp_path / "gone")})
+
+    assert list(cpu(tmp_path).measure([subject])) == []
+    assert list(mem(tmp_path).measure([subject])) == []
+
+
+def test_a_process_name_cannot_fake_its_times(host: Path) -> None:
+    fields = "S 1 1 1 0 -1 0 0 0 0 0 100 50 30 20 20 0 1 0 5 0 0"
+    write(host, {"proc/7/stat": f"7 (a) R 9 9 9 (b) ) {fields}\n"})
+
+    (used,) = (r for r in cpu(host).measure([Subject("k", pids=(7,))]) if r.kernel_id)
+
+    assert used.value == 200 / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_a_proportional_share_what_is_resident_counts(host: Path) -> None:
+    write(host, {"proc/7/statm": "100 30 5 1 0 20 0\n", "proc/8/smaps_rollup": "x\nPss:  12 kB\n"})
+
+    (used,) = (r for r in mem(host).measure([Subject("k", pids=(7, 8))]) if r.kernel_id)
+
+    assert used.value == 30 * os.sysconf("SC_PAGESIZE") + 12 * 1024
+
+
+@pytest.fixture
+def burner() -> Iterator[int]:
+    """A process that has used half a second and 64 MiB, after a child that used as much."""
+    program = (
+        "import os, sys, time\n"
+        "def burn():\n"
+        "    while time.process_time() < 0.5: pass\n"
+        "if os.fork() == 0:\n"
+        "    burn(); os._exit(0)\n"
+        "os.wait(); burn()\n"
+        "held = b'x' * (64 << 20)\n"
+        "print('ready', flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    yield process.pid
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+def test_real_processes_are_measured_with_the_children_that_they_waited_for(burner: int) -> None:
+    subject = Subject("k", pids=(burner,))
+    time_, memory = CpuDevice(), MemDevice()
+
+    (used,) = (r.value for r in time_.measure([subject]) if r.kernel_id)
+    (held,) = (r.value for r in memory.measure([subject]) if r.kernel_id)
+
+    assert 0.9 < used < 5
+    assert 64 << 20 < held < 256 << 20
