@@ -85,7 +85,12 @@ def load(candidate: Candidate, deadline: float = IMPORT_DEADLINE) -> Loaded:
 
 
 def traceback_text(exc: BaseException) -> str:
-    """Render the traceback of what a plugin raised, without the host's own frames."""
+    """Render the traceback of what a plugin raised, without the host's own frames.
+
+    It is empty where the plugin raised nothing: it broke its contract, or took too long.
+    """
+    if isinstance(exc, (PluginContractBroken, PluginTimeout)):
+        return ""
     cause = exc.__cause__ if isinstance(exc, PluginError) else exc
     if cause is None or cause.__traceback__ is None:
         return ""
@@ -160,7 +165,7 @@ def _validated_hook(candidate: Candidate, target: Any) -> Callable[[], Any]:
         registry.register(target, name=candidate.name)
         registry.check_pending()
     except pluggy.PluginValidationError as exc:
-        known = ", ".join(sorted(hook for hook in vars(registry.hook) if "register_" in hook))
+        known = ", ".join(sorted(hook for hook in vars(hookspecs) if hook.startswith("register_")))
         reason = " ".join(str(exc).split())
         hint = f"The hooks are {known}; see agent_core.hookspecs."
         raise _broken(candidate, f"declares a wrong hook: {reason}", hint) from exc

@@ -211,7 +211,7 @@ def _settle(decision: Decision, rivals: Sequence[Candidate]) -> Decision:
         detail = f"superseded by v{newer.contract} of the same plugin"
         return _refuse(decision, PluginState.WRONG_CONTRACT, detail, "Nothing to do.")
     others = [rival for rival in rivals if rival != candidate]
-    if not others or is_intrinsic(candidate):
+    if not others or (is_intrinsic(candidate) and not any(map(is_intrinsic, others))):
         step = TrailStep("name", "unique", f"{candidate.kind}:{candidate.name}")
         return decision._replace(trail=(*decision.trail, step))
     named = ", ".join(f"{other.value} of {other.origin}" for other in others)

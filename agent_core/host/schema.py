@@ -123,6 +123,7 @@ def _sequence_faults(value: Sequence[Any], schema: Mapping[str, Any], where: str
 def _number_faults(value: float, schema: Mapping[str, Any], where: str) -> Iterator[str]:
     if math.isnan(value):
         yield f"{where} is not a number"
+        return
     for keyword, (words, holds) in _BOUNDS.items():
         if keyword in schema and not holds(value, schema[keyword]):
             yield f"{where} is {value!r}; it must be {words} {schema[keyword]!r}"
