@@ -1,0 +1,1 @@
+"""Kernels as plain process trees: a container backend of agent-core that needs no runtime."""
