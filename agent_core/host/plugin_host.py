@@ -20,18 +20,16 @@ from typing import Any
 from agent_core.config.selection import Selection
 from agent_core.contracts.errors import (
     AgentError,
-    InvalidConfig,
     PluginDisabled,
     PluginError,
     PluginTimeout,
-    bullet_list,
 )
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
 from agent_core.host.notices import SELECTED_BY, Notice, selected_names
 from agent_core.host.policy import Plan, decide
 from agent_core.host.report import PluginRecord, find, records_of
-from agent_core.host.schema import faults
+from agent_core.host.schema import section_fault
 from agent_core.host.states import PluginState
 from agent_core.host.supervisor import InlineAdapter, LoadedPlugin
 
@@ -212,12 +210,10 @@ class PluginHost:
     async def _open(self, plugin: LoadedPlugin, deadline: float | None) -> None:
         record = plugin.record
         config = self._config.get(record.name, {})
-        where = f"[plugin.{record.name}]"
-        found = list(faults(config, plugin.info.config_schema, where))
-        if found:
-            hint = f"Mend {where} in the configuration; its schema is in `plugins show`."
-            fault = InvalidConfig(bullet_list(found), hint=hint, details={"faults": found})
-            _record_failure(record, "configure", PluginState.INIT_FAILED, fault.message, fault)
+        fault = section_fault(record.name, config, plugin.info.config_schema)
+        if fault is not None:
+            reason = fault.message
+            _record_failure(record, "configure", PluginState.INIT_FAILED, reason, fault)
             return
         self._opened.append(plugin)
         try:

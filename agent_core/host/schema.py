@@ -2,8 +2,8 @@
 
 A documented subset, since a complete validator would bring more distributions than the rest of the
 plugin host: type, enum, const, properties, required, additionalProperties, items, minItems,
-maxItems, minLength, maxLength, minimum, maximum, exclusiveMinimum and pattern. A schema with any
-other keyword that constrains is refused when the plugin loads, never half checked.
+maxItems, minLength, maxLength, minimum, maximum, exclusiveMinimum, pattern, anyOf and oneOf. A
+schema with any other keyword that constrains is refused when the plugin loads, never half checked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+from agent_core.contracts.errors import (
+    AgentError,
+    InvalidConfig,
+    PluginContractBroken,
+    bullet_list,
+)
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (Mapping,),
@@ -34,7 +41,23 @@ _BOUNDS: Final[dict[str, tuple[str, Callable[[float, float], bool]]]] = {
 }
 _CHECKED: Final = frozenset(
     {"type", "enum", "const", "properties", "required", "additionalProperties", "items", "pattern"}
-) | {*_LENGTHS, *_BOUNDS}
+) | {*_LENGTHS, *_BOUNDS, "anyOf", "oneOf"}
+
+
+def section_fault(
+    name: str, config: Mapping[str, Any], schema: Mapping[str, Any]
+) -> AgentError | None:
+    """Check a plugin's section ``[plugin.<name>]`` and return all its faults as one error."""
+    where = f"[plugin.{name}]"
+    try:
+        found = list(faults(config, schema, where))
+    except Exception as exc:  # noqa: BLE001 - a schema is the plugin's, and may be of any shape
+        what = f"{where} cannot be checked by its schema: {type(exc).__name__}: {exc}"
+        return PluginContractBroken(what, plugin=name, stage="configure")
+    if not found:
+        return None
+    hint = f"Mend {where} in the configuration, then restart the agent."
+    return InvalidConfig(bullet_list(found), hint=hint, details={"faults": found})
 
 
 def schema_faults(schema: Any, where: str = "config_schema") -> Iterator[str]:
@@ -54,10 +77,13 @@ def schema_faults(schema: Any, where: str = "config_schema") -> Iterator[str]:
         yield f"{where} has a pattern that is no regular expression: {exc}"
     for name, child in schema.get("properties", {}).items():
         yield from schema_faults(child, f"{where}.{name}")
-    for keyword in ("items", "additionalProperties"):
-        child = schema.get(keyword)
-        if child is not None and not isinstance(child, bool):
-            yield from schema_faults(child, f"{where}.{keyword}")
+    if "items" in schema:
+        yield from schema_faults(schema["items"], f"{where}.items")
+    if not isinstance(schema.get("additionalProperties", True), bool):
+        yield from schema_faults(schema["additionalProperties"], f"{where}.additionalProperties")
+    for keyword in ("anyOf", "oneOf"):
+        for index, child in enumerate(schema.get(keyword, ())):
+            yield from schema_faults(child, f"{where}.{keyword}[{index}]")
 
 
 def faults(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -71,6 +97,7 @@ def faults(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
         yield f"{where} is {value!r}, not one of {', '.join(map(repr, schema['enum']))}"
     if "const" in schema and value != schema["const"]:
         yield f"{where} is {value!r}, not {schema['const']!r}"
+    yield from _alternative_faults(value, schema, where)
     if isinstance(value, Mapping):
         yield from _object_faults(value, schema, where)
     elif isinstance(value, (str, list, tuple)):
@@ -85,6 +112,16 @@ def _is(value: Any, name: str) -> bool:
     if name == "integer" and isinstance(value, float):
         return value.is_integer()
     return isinstance(value, _TYPES[name])
+
+
+def _alternative_faults(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
+    for keyword in ("anyOf", "oneOf"):
+        tried = [list(faults(value, child, where)) for child in schema.get(keyword, ())]
+        fitting = sum(1 for found in tried if not found)
+        if tried and not fitting:
+            yield " and ".join(dict.fromkeys("; ".join(found) for found in tried))
+        elif keyword == "oneOf" and fitting > 1:
+            yield f"{where} is {value!r}, which {fitting} of its alternatives admit"
 
 
 def _object_faults(

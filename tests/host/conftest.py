@@ -30,8 +30,10 @@ METHODS = {
     "runner": "def launch(self, context): return Launch(('/bin/true',))\n",
     "backend": "".join(
         f"async def {name}(self, *args): pass\n"
-        for name in ("images", "inspect_image", "create", "start", "stop", "kill", "remove")
-        + ("list", "inspect", "handles", "verify")
+        for name in (
+            *("images", "inspect_image", "create", "start", "stop", "kill", "remove"),
+            *("list", "inspect", "handles", "verify"),
+        )
     )
     + "".join(f"def {name}(self, *args, **kw): pass\n" for name in ("paths", "events", "logs")),
 }

@@ -202,13 +202,20 @@ AT_IMPORT = [
     Bad(
         "has-an-unreadable-schema",
         S.IMPORT_FAILED,
-        "'oneOf', which this host does not check",
+        "'allOf', which this host does not check",
         "conformance kit",
-        parts={"info": "config_schema={'oneOf': []}"},
+        parts={"info": "config_schema={'allOf': []}"},
     ),
 ]
 
 AT_OPEN = [
+    Bad(
+        "has-a-schema-of-nonsense",
+        S.INIT_FAILED,
+        "[plugin.bad] cannot be checked by its schema: TypeError",
+        "conformance kit",
+        parts={"info": "config_schema={'required': 5}"},
+    ),
     Bad(
         "cannot-be-made",
         S.INIT_FAILED,

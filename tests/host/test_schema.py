@@ -18,6 +18,13 @@ SCHEMA = {
         "ratio": {"type": "number", "exclusiveMinimum": 0},
         "mask": {"type": "array", "maxItems": 2, "items": {"type": "string", "pattern": "^GPU-"}},
         "path": {"type": ["string", "null"], "minLength": 1},
+        "image": {
+            "oneOf": [
+                {"type": "string", "minLength": 3},
+                {"type": "object", "required": ["path"]},
+                {"type": "string", "maxLength": 3},
+            ]
+        },
     },
 }
 
@@ -58,11 +65,13 @@ def test_all_faults_are_told_at_once():
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
-        ({"oneOf": []}, "'oneOf', which this host does not check"),
+        ({"allOf": []}, "'allOf', which this host does not check"),
         ({"properties": {"a": {"format": "uri"}}}, "config_schema.a uses the keyword 'format'"),
         ({"type": "text"}, "the type 'text'"),
         ({"items": {"type": "nope"}}, "config_schema.items"),
         ({"pattern": "("}, "no regular expression"),
+        ({"anyOf": [{"not": {}}]}, "config_schema.anyOf[0] uses the keyword 'not'"),
+        ({"items": True}, "config_schema.items is bool"),
         ([], "config_schema is list"),
     ],
 )
