@@ -1,0 +1,102 @@
+"""Measure what the project promises, and write the table from the run's own figures.
+
+    python tests/bench/run.py            measure all, write docs/reference/benchmarks.{json,md}
+    python tests/bench/run.py --dry-run  measure all, print the table only
+
+Each figure stands beside its target; a missed one stays in, with where the time goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs/reference/benchmarks.md"
+DATA = ROOT / "docs/reference/benchmarks.json"
+SCRIPTS = [
+    "bench_start.py",
+    "bench_footprint.py",
+    "bench_rpc.py",
+    "bench_plugins_list.py",
+    "bench_create.py",
+]
+DEADLINE = 600.0
+
+
+def measure(script: str) -> list[dict[str, Any]]:
+    """Run one script in a process of its own and read the rows that it prints."""
+    print(f"{script} ...", file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, str(HERE / script)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{script} failed:\n{done.stderr}")
+    return list(json.loads(done.stdout)["rows"])
+
+
+def environment() -> dict[str, Any]:
+    """Say what was measured, where and when."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
+    )
+    return {
+        "commit": commit.stdout.strip() + ("+" if dirty.stdout.strip() else ""),
+        "cpus": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Render the page."""
+    where = result["environment"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "<!-- written by `nox -s bench` from benchmarks.json; do not edit -->",
+        "",
+        f"Commit `{where['commit']}`, {where['cpus']} CPUs, Python {where['python']}, "
+        f"{where['system']}, {where['date']}. Times are the best of several tries unless the row "
+        "says otherwise; ratios are within one run.",
+        "",
+        "| what | measured | target | met | in brackets: the system of the seeds; notes |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        met = "yes" if row["met"] else "**no**"
+        lines.append(
+            f"| {row['what']} | {row['measured']} | {row['target']} | {met} | {row['note']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything, then write or print."""
+    rows = [row for script in SCRIPTS for row in measure(script)]
+    result = {"environment": environment(), "rows": rows}
+    text = table(result)
+    if "--dry-run" not in sys.argv:
+        DATA.write_text(json.dumps(result, indent=2) + "\n")
+        PAGE.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

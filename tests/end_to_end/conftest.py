@@ -1,0 +1,220 @@
+"""A whole node of the test's own: a real agent process, real plugins, real kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agent_core.client import AgentClient
+from agent_core.wire.models import OutputItem
+
+AGENTCTL = str(Path(sys.executable).parent / "agentctl")
+START_DEADLINE = 30.0
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+CONFIG = """
+[agent]
+id = "t"
+rpc-listen-addr = "none"
+var-base-path = "{root}/var"
+ipc-base-path = "{root}/run"
+
+[container]
+scratch-root = "{root}/scratches"
+stop-grace = 2
+
+[resource]
+reserved-cpu = 0
+reserved-mem = 0
+
+[plugin.mock]
+file = "{examples}/mock-accelerator.toml"
+allocation-mode = "fractional"
+"""
+
+
+class Node:
+    """One agent process and what a test asks of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "agent.toml"
+        self.config.write_text(CONFIG.format(root=root, examples=EXAMPLES))
+        self.socket = root / "var" / "t" / "agent.sock"
+        self.process: subprocess.Popen[str] | None = None
+        self.log: list[str] = []
+
+    def configure(self, text: str) -> None:
+        """Add to the configuration before a start."""
+        with self.config.open("a") as file:
+            file.write(text)
+
+    # ---- the process ----
+
+    def start(self, *, ready: bool = True, **env: str) -> Node:
+        """Start the agent; with `ready` wait until it serves."""
+        self.process = subprocess.Popen(
+            [AGENTCTL, "serve", "-f", str(self.config)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **env},
+        )
+        if ready and not self.await_line("started handling RPC requests"):
+            raise AssertionError("the agent did not start:\n" + "\n".join(self.log))
+        return self
+
+    def await_line(self, wanted: str) -> bool:
+        """Read the log until a line has this text; False when the agent ended before."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        deadline = time.monotonic() + START_DEADLINE
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stderr, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                line = self.process.stderr.readline()
+                if not line:
+                    return False
+                self.log.append(line.rstrip())
+                if wanted in line:
+                    return True
+        return False
+
+    def end(self, number: int = signal.SIGTERM, deadline: float = 20.0) -> int:
+        """End the agent by a signal and return its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        _, rest = self.process.communicate(timeout=deadline)
+        self.log.extend(rest.splitlines())
+        code = self.process.returncode
+        self.process = None
+        return code
+
+    def wait(self, deadline: float = 30.0) -> int:
+        """Wait until the agent has ended by itself and return its exit code."""
+        assert self.process is not None
+        _, rest = self.process.communicate(timeout=deadline)
+        self.log.extend(rest.splitlines())
+        code = self.process.returncode
+        self.process = None
+        return code
+
+    # ---- the RPC ----
+
+    def ask(self, method, *arguments, **keywords):
+        """Call one method of the client."""
+
+        async def call():
+            async with AgentClient(str(self.socket)) as agent:
+                return await getattr(agent, method)(*arguments, **keywords)
+
+        return asyncio.run(call())
+
+    def create(self, wait: bool = True, **spec):
+        """Create a kernel of the python image, and wait until it runs."""
+        spec = {"image": "python", "slots": {"cpu": "1", "mem": "64m"}, **spec}
+        created = self.ask("create_kernel", spec)
+        if wait:
+            row = self.ask("wait_kernel", created.kernel_id, ["RUNNING"], timeout=30)
+            assert row.state == "RUNNING", self.ask("get_kernel_status", created.kernel_id)
+        return created.kernel_id
+
+    def destroy(self, kernel_id: str):
+        """Destroy a kernel and wait until it has ended."""
+        self.ask("destroy_kernel", kernel_id)
+        return self.ask("wait_kernel", kernel_id, ["TERMINATED"], timeout=30)
+
+    def run(self, kernel_id: str, code: str, **options):
+        """Run code; return stdout, stderr and the result."""
+
+        async def collect():
+            async with AgentClient(str(self.socket)) as agent:
+                return [item async for item in agent.execute_code(kernel_id, code, **options)]
+
+        items = asyncio.run(collect())
+        streams = {"stdout": "", "stderr": ""}
+        for item in items:
+            if isinstance(item, OutputItem) and item.kind == "output":
+                streams[item.stream] += item.text
+        return streams["stdout"], streams["stderr"], items[-1]
+
+    def events(self, kernel_id=None):
+        """All retained events."""
+
+        async def collect():
+            async with AgentClient(str(self.socket)) as agent:
+                return [event async for event in agent.watch_events(kernel_id)]
+
+        return asyncio.run(collect())
+
+    def agentctl(self, *arguments: str, answer: str = "", code: int = 0) -> str:
+        """Run agentctl as a person would, and return what it prints."""
+        done = subprocess.run(
+            [AGENTCTL, *arguments, "-f", str(self.config)],
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def json(self, *arguments: str, code: int = 0):
+        """Run agentctl for its JSON."""
+        return json.loads(self.agentctl(*arguments, "--json", code=code))
+
+    # ---- the world ----
+
+    def used(self) -> dict[str, str]:
+        """What is taken of each slot."""
+        return {row.slot: row.used for row in self.ask("list_slots") if row.used != "0"}
+
+    def processes(self) -> list[int]:
+        """Processes of this node's kernels and shims: those that name its directories."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                    if str(self.root).encode() in words and b"agentctl" not in words[:200]:
+                        found.append(int(entry.name))
+        own = self.process.pid if self.process else None
+        return [pid for pid in found if pid != own]
+
+    def clean(self) -> None:
+        """Assert that nothing is left: no kernel, hold, slot, process, scratch or socket."""
+        assert self.ask("list_kernels") == []
+        assert self.ask("list_leaks") == []
+        assert self.used() == {}
+        assert self.processes() == []
+        for place in ("scratches", "run/t/k"):
+            path = self.root / place
+            assert not path.exists() or list(path.iterdir()) == []
+
+
+@pytest.fixture
+def node(tmp_path_factory):
+    """A node that is not started; whatever it has left is ended with the test."""
+    node = Node(tmp_path_factory.mktemp("n", numbered=True))
+    yield node
+    try:
+        if node.process is not None:
+            with contextlib.suppress(Exception):
+                for row in node.ask("list_kernels"):
+                    node.destroy(row.kernel_id)
+            node.end()
+    finally:
+        for pid in node.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
