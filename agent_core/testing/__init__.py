@@ -16,13 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agent_core.testing.backend import ContainerBackendContract
     from agent_core.testing.device import ComputeDeviceContract
     from agent_core.testing.scratch import ScratchManagerContract
 
-__all__ = ["ComputeDeviceContract", "ScratchManagerContract"]
+__all__ = ["ComputeDeviceContract", "ContainerBackendContract", "ScratchManagerContract"]
 
 _HOME = {
     "ComputeDeviceContract": "agent_core.testing.device",
+    "ContainerBackendContract": "agent_core.testing.backend",
     "ScratchManagerContract": "agent_core.testing.scratch",
 }
 

@@ -20,7 +20,7 @@ from agent_backend_process.containers import Containers
 from agent_backend_process.declaration import INFO, facts
 from agent_backend_process.directory import ContainerDirectory
 from agent_backend_process.images import Interpreters
-from agent_backend_process.keeper import Keeper
+from agent_backend_process.keeper import Keeper, look
 from agent_backend_process.logs import LogReader
 from agent_backend_process.observation import Observation, observe
 from agent_backend_process.threads import Threads
@@ -271,10 +271,9 @@ def _handles(directory: ContainerDirectory) -> Handles:
 
 
 def _running(directory: ContainerDirectory) -> Observation:
-    try:
-        seen = observe(directory)
-    except FileNotFoundError as exc:
-        raise NotFound(f"there is no container {directory.name!r}") from exc
+    seen = look(directory)
+    if seen is None:
+        raise NotFound(f"there is no container {directory.name!r}")
     if seen.state is not ContainerState.RUNNING:
         raise NotFound(f"container {directory.name!r} does not run, it is {seen.state}")
     return seen

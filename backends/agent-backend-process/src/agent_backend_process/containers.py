@@ -125,7 +125,12 @@ class Containers:
 
 
 def _require_same(directory: ContainerDirectory, fingerprint: str) -> None:
-    if directory.stored().fingerprint != fingerprint:
+    try:
+        same = directory.stored().fingerprint == fingerprint
+    except ValueError as exc:
+        message = f"container {directory.name!r} exists and cannot be made out: {exc}"
+        raise Conflict(message, hint=f"Look at {directory.path}.") from exc
+    if not same:
         raise Conflict(
             f"container {directory.name!r} exists and was created from another spec",
             hint="Remove it first, or choose another name.",

@@ -124,17 +124,17 @@ class Keeper:
         """Observe one container; None when there is none.
 
         Raises:
-            ValueError: when its files cannot be made out.
+            WrongState: when its files cannot be made out.
         """
-        return await self._threads.call(_look, self._containers.at(name))
+        return await self._threads.call(look, self._containers.at(name))
 
     async def _settle(self, name: str) -> None:
         """Bring what is known of a container up to date: watch it, or tell of its end."""
         directory = self._containers.at(name)
         try:
             seen, pidfd = await self._threads.call(_settled, directory)
-        except ValueError as exc:
-            _LOG.warning("container %r cannot be made out: %s", name, exc)
+        except WrongState as exc:
+            _LOG.warning("%s", exc)
             return
         if seen is None:
             return
@@ -197,16 +197,26 @@ class Keeper:
         self._locks.pop(name, None)
 
 
-def _look(directory: ContainerDirectory) -> Observation | None:
+def look(directory: ContainerDirectory) -> Observation | None:
+    """Observe one container; None when there is none.
+
+    Raises:
+        WrongState: when its files cannot be made out.
+    """
     try:
         return observe(directory)
     except FileNotFoundError:
         return None
+    except ValueError as exc:
+        raise WrongState(
+            f"container {directory.name!r} cannot be made out: {exc}",
+            hint=f"Nothing was done with it. Look at {directory.path}.",
+        ) from exc
 
 
 def _spawn(directory: ContainerDirectory) -> Launched | None:
     """Start the shim of a container that was never started; None when it runs."""
-    seen = _look(directory)
+    seen = look(directory)
     if seen is None:
         raise NotFound(f"there is no container {directory.name!r}")
     if seen.state is ContainerState.RUNNING:
@@ -227,7 +237,7 @@ def _spawn(directory: ContainerDirectory) -> Launched | None:
 def _settled(directory: ContainerDirectory) -> tuple[Observation | None, int | None]:
     """Observe a container until it is clear what to watch; ends what an ended one left behind."""
     for _ in range(_LOOKS):
-        seen = _look(directory)
+        seen = look(directory)
         if seen is None or seen.identity is None:
             return seen, None
         if seen.state is ContainerState.EXITED:

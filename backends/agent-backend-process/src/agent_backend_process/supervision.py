@@ -241,7 +241,14 @@ class Supervision:
             return
         self._deadline = min(deadline, self._deadline or deadline)
         if self._status is None:
-            os.kill(self._main, processes.SIGTERM)  # ours and not yet reaped: no other has its pid
+            self._terminate()
+
+    def _terminate(self) -> None:
+        """Ask the main process to end: it is ours and not reaped, so no other has its pid."""
+        try:
+            os.kill(self._main, processes.SIGTERM)
+        except PermissionError:  # it has become another user's
+            return
 
     def _reap(self) -> None:
         try:
