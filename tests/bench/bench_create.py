@@ -1,4 +1,4 @@
-"""A create on the process backend, beside the spawn of the same interpreter; and its ledger work."""
+"""A create on the process backend beside the spawn of the same interpreter; and its ledger work."""
 
 from __future__ import annotations
 

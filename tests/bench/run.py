@@ -72,9 +72,11 @@ def table(result: dict[str, Any]) -> str:
         "",
         "<!-- written by `nox -s bench` from benchmarks.json; do not edit -->",
         "",
-        f"Commit `{where['commit']}`, {where['cpus']} CPUs, Python {where['python']}, "
-        f"{where['system']}, {where['date']}. Times are the best of several tries unless the row "
-        "says otherwise; ratios are within one run.",
+        (
+            f"Commit `{where['commit']}`, {where['cpus']} CPUs, Python {where['python']}, "
+            f"{where['system']}, {where['date']}. Times are the best of several tries unless the row "
+            "says otherwise; ratios are within one run."
+        ),
         "",
         "| what | measured | target | met | in brackets: the system of the seeds; notes |",
         "|---|---|---|---|---|",
