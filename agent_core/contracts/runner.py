@@ -26,6 +26,39 @@ or stderr), ``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, pass
 matches}``, and last ``finished {run_id, status, exit_code}`` with a `RunStatus`.
 
 Whatever comes from a runner is hostile input: the user's code runs beside it.
+
+In detail:
+
+- A frame's length counts the JSON alone and is at most `MAX_FRAME`. What is no frame, or no object
+  with a ``type``, ends the connection; unknown types and keys are ignored by both sides.
+- The runner's hello comes first and has a ``stream``, a random name of this process's numbers. The
+  agent's repeats the ``stream`` that its ``acked`` belongs to and says ``acked: 0`` for one that it
+  does not know; numbers of a runner process that is gone mean nothing to the next one.
+- ``runs`` names every run that waits, runs, or has a ``finished`` that is not acknowledged. A run
+  that is missing there after a reconnect was never received (execute it again: the runner runs no
+  run_id twice) or, when the ``stream`` is another one, was lost with the runner.
+- Executing a run again whose ``finished`` is acknowledged repeats that ``finished`` only.
+- ``ack`` covers everything up to ``seq``. An agent that is connected must go on acknowledging:
+  the runner stops reading output when `OUTPUT_BOUND` bytes are unacknowledged.
+- Bytes of output, in ``credit`` and ``truncated``, are those of ``text`` in UTF-8. Only ``output``
+  costs credit, but order is kept: what follows a waiting output waits with it. An output message
+  holds at most `OUTPUT_CHUNK` bytes and is sent when the credit covers it whole, so the first
+  credit is at least that much. Credit spent is given again as the output is passed on.
+- While the agent is away output is kept up to `OUTPUT_BOUND`, then counted as truncated; while it
+  is connected nothing is dropped and the code waits.
+- Runs go one after the other in the order received. ``timeout`` is seconds from ``started``, None
+  for none. ``run_id`` is 1 to 64 of the characters A-Z a-z 0-9 . _ - and names one run for ever.
+- An interrupt of the current run is a SIGINT to its processes, then SIGKILL after a grace; of a
+  waiting run it is its end. ``interrupted`` and ``exec-timeout`` carry the exit code that the code
+  came to; code that survives an interrupt and ends by itself is ``finished``.
+- ``exit_code`` is 128 + signal when a signal ended the code, 1 after an exception, None when there
+  is none to tell (the run never started, or the runner died).
+- ``options`` of a batch: ``clean``, ``build``, ``exec``, each a shell command, ``*`` to guess it
+  from the files there, empty or absent to skip it; without options the ``code`` is the exec
+  command. After a failed build exec is skipped and the exit code is 127.
+- ``complete`` has a ``run_id`` of its own that only names the request. ``cursor`` counts
+  characters. ``completions`` is empty when the interpreter is busy; each match replaces the dotted
+  word before the cursor.
 """
 
 from __future__ import annotations
@@ -44,6 +77,9 @@ MAX_FRAME: Final = 1 << 20
 
 OUTPUT_BOUND: Final = 4 << 20
 """Bytes of unacknowledged output that a runner keeps."""
+
+OUTPUT_CHUNK: Final = 32 << 10
+"""Bytes of the text of the longest output message."""
 
 SOCKET_NAME: Final = "runner.sock"
 """The socket's name in the run directory."""

@@ -1,0 +1,1 @@
+"""The kernel's side of agent-core's runner protocol."""

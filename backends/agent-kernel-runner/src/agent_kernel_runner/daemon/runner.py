@@ -1,0 +1,87 @@
+"""The daemon as a whole: who is made of what, and in which order it starts and ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from agent_kernel_runner.daemon.connection import Connection
+from agent_kernel_runner.daemon.executor import BATCH, QUERY, Executor
+from agent_kernel_runner.daemon.journal import note
+from agent_kernel_runner.daemon.loop import Loop
+from agent_kernel_runner.daemon.outbox import Outbox
+from agent_kernel_runner.daemon.results import Results
+from agent_kernel_runner.daemon.runs import Runs
+from agent_kernel_runner.daemon.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent_kernel_runner.daemon.process import Processes
+
+END_GRACE = 0.5
+"""Seconds that children have to end by themselves when the daemon is told to."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve one kernel until SIGTERM; then exit with 0."""
+    _fill_standard_streams()
+    settings = Settings(arguments)
+    loop, outbox = Loop(), Outbox()
+    runs = Runs(loop, outbox, Results(settings.state_dir), settings.interrupt_grace)
+    connection = Connection(loop, outbox, settings, runs.unacknowledged)
+    connection.open()
+    # The hello is out; everything below is imported and made while the agent reads it.
+    _furnish(loop, outbox, settings, runs)
+    connection.on_message = runs.handle
+    loop.run()
+    connection.close()
+    sys.exit(0)
+
+
+def _fill_standard_streams() -> None:
+    """Open what was closed, so that no pipe or socket of ours becomes a standard stream."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None:
+    import signal
+
+    from agent_kernel_runner.daemon.batch import Batch
+    from agent_kernel_runner.daemon.capture import Capture
+    from agent_kernel_runner.daemon.process import Processes
+
+    capture = Capture(loop, runs.room, runs.write)
+    outbox.on_room = capture.resume
+    processes = Processes(loop, capture, settings.work_dir)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.on_signal(number, lambda: _end(loop, processes))
+    query = _query(loop, processes, settings, runs)
+    runs.serve(capture, {QUERY: query, BATCH: Batch(processes, capture, settings, runs)})
+
+
+def _end(loop: Loop, processes: Processes) -> None:
+    def force() -> None:
+        processes.kill()
+        loop.stop()
+
+    processes.shut_down(loop.stop)
+    loop.call_later(END_GRACE, force)
+
+
+def _query(loop: Loop, processes: Processes, settings: Settings, runs: Runs) -> Executor:
+    if settings.runtime_type == "shell":
+        from agent_kernel_runner.daemon.shell import Shell
+
+        return Shell(processes, settings, runs)
+    from agent_kernel_runner.daemon.interpreter import PythonInterpreter
+
+    interpreter = PythonInterpreter(loop, processes, settings, runs)
+    try:
+        interpreter.launch()
+    except OSError as exc:
+        note(f"cannot start {settings.runtime_path}: {exc}")
+    return interpreter

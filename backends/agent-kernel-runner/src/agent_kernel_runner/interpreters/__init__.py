@@ -1,0 +1,1 @@
+"""What runs inside the image's own interpreters: stand-alone scripts, each a single file."""
