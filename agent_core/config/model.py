@@ -6,6 +6,7 @@ fault when it looks otherwise.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,19 @@ from agent_core.config.units import read_duration, read_size, split_address
 def kebab(name: str) -> str:
     """Spell a field's name as it stands in TOML."""
     return name.replace("_", "-")
+
+
+_SECRET = re.compile(r"password|passwd|secret|token|credential|api[-_]?key", re.IGNORECASE)
+
+
+def _masked(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: _masked_value(key, value) for key, value in table.items()}
+
+
+def _masked_value(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return _masked(value)
+    return "***" if _SECRET.search(key) and isinstance(value, str) and value else value
 
 
 def _upper(value: object) -> object:
@@ -219,5 +233,6 @@ class AgentConfig(Section):
         return self.plugin.get(name, {})
 
     def rendered(self) -> dict[str, Any]:
-        """Return the whole configuration as plain data with kebab-case keys."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Return the whole configuration as plain data with kebab-case keys, secrets masked."""
+        whole = self.model_dump(mode="json", by_alias=True)
+        return {**whole, "plugin": _masked(whole["plugin"])}

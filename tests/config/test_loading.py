@@ -357,3 +357,9 @@ def test_the_configuration_renders_as_plain_data_that_loads_again(write: Write) 
     config = read(write('[agent]\nid = "a"\nmode = "dummy"\n[plugin.x]\ny = 1\n')).config
     assert type(config).model_validate(config.rendered()) == config
     assert config.rendered()["agent"]["rpc-listen-addr"] == {"host": "127.0.0.1", "port": 6011}
+
+
+def test_secrets_of_plugins_are_masked_where_the_configuration_is_shown(write: Write) -> None:
+    config = read(write('[plugin.x]\nname = "n"\n[plugin.x.login]\nPassword = "p"\n')).config
+    assert config.rendered()["plugin"] == {"x": {"name": "n", "login": {"Password": "***"}}}
+    assert config.plugin_table("x")["login"]["Password"] == "p"

@@ -1,0 +1,202 @@
+"""The kernels of this node: create, list, show, logs, destroy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent_core.cli.options import AgentGroup, assignment, current
+from agent_core.cli.output import (
+    moment,
+    plain,
+    print_fields,
+    print_json,
+    print_json_line,
+    print_rows,
+    print_table,
+    shown,
+    size,
+)
+
+if TYPE_CHECKING:
+    from agent_core.client.client import AgentClient
+
+_COLUMNS = {
+    "KERNEL": "kernel_id",
+    "STATE": "state",
+    "IMAGE": "image",
+    "SLOTS": "slots",
+    "REASON": "reason",
+    "EXIT": "exit_code",
+    "CREATED": "created",
+}
+
+
+@click.group(
+    cls=AgentGroup,
+    examples="""
+        agentctl kernels create --image python --slot cpu=1 --slot mem=256m
+        agentctl kernels list
+        agentctl kernels destroy KERNEL
+    """,
+)
+def kernels() -> None:
+    """The kernels of this node."""
+
+
+@kernels.command(
+    "create",
+    examples="""
+        agentctl kernels create --image python --slot cpu=1 --slot mem=256m
+        agentctl kernels create --image python --slot cuda.shares=0.5 --env KEY=VALUE --no-wait
+    """,
+)
+@click.option("--image", required=True, help="One of `agentctl images list`.")
+@click.option("--slot", "slots", multiple=True, metavar="SLOT=AMOUNT", help="Such as mem=256m.")
+@click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
+@click.option("--session-id", metavar="ID", help="The session that it belongs to.")
+@click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
+@click.option("--scratch-size", metavar="SIZE", help="A bound on its scratch storage.")
+@click.option("--wait/--no-wait", default=True, help="Wait until it runs, which is the default.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
+def create(
+    *,
+    image: str,
+    slots: tuple[str, ...],
+    environment: tuple[str, ...],
+    session_id: str | None,
+    kernel_id: str | None,
+    scratch_size: str | None,
+    wait: bool,
+    timeout: float | None,
+) -> None:
+    """Create a kernel, and wait until it runs."""
+    asked = {
+        "image": image,
+        "slots": dict(assignment(text, "--slot") for text in slots),
+        "env": dict(assignment(text, "--env") for text in environment),
+        "session_id": session_id,
+        "kernel_id": kernel_id,
+        "scratch_size": scratch_size,
+    }
+    spec = {name: value for name, value in asked.items() if value is not None}
+
+    from agent_core.cli.connection import ask
+    from agent_core.cli.creating import create_kernel
+
+    created = ask(lambda agent: create_kernel(agent, spec, wait=wait, timeout=timeout))
+    if current().json:
+        print_json(created)
+    else:
+        click.echo(created["kernel_id"])
+
+
+@kernels.command("list", examples="agentctl kernels list --all")
+@click.option("--all", "include_ended", is_flag=True, help="Also those that have ended.")
+def list_kernels(*, include_ended: bool) -> None:
+    """List the kernels, oldest first."""
+    from agent_core.cli.connection import ask
+
+    found = ask(lambda agent: agent.list_kernels(include_ended=include_ended))
+    rows = [plain(row) for row in found]
+    if not current().json:
+        rows = [{**row, "created": moment(row["created_at"])} for row in rows]
+    print_rows(rows, _COLUMNS, empty="there is no kernel")
+
+
+@kernels.command("show", examples="agentctl kernels show KERNEL --timing")
+@click.argument("kernel_id", metavar="ID")
+@click.option("--timing", is_flag=True, help="How long each step took.")
+def show(kernel_id: str, *, timing: bool) -> None:
+    """Show one kernel: its state, what it was given, what it uses."""
+    from agent_core.cli.connection import ask
+
+    row = plain(ask(lambda agent: agent.get_kernel_status(kernel_id)))
+    if current().json:
+        print_json(row)
+        return
+    lists = {name: row.pop(name) for name in ("grants", "holds", "timings", "usage", "warnings")}
+    for name in ("created_at", "started_at", "ended_at"):
+        row[name] = moment(row[name])
+    print_fields({key.replace("_", " "): value for key, value in row.items() if value is not None})
+    _print_usage(lists["usage"])
+    _print_list(lists["grants"], ("plugin", "slot", "device_id", "amount"))
+    _print_list(lists["holds"], ("kind", "key", "state", "owner"))
+    if timing:
+        _print_timings(lists["timings"])
+    for warning in lists["warnings"]:
+        click.echo(f"warning: {shown(warning)}", err=True)
+
+
+def _print_usage(usage: list[dict[str, Any]]) -> None:
+    cells = []
+    for reading in usage:
+        is_bytes = reading["unit"] == "bytes"
+        value = size(reading["value"]) if is_bytes else f"{reading['value']:g} {reading['unit']}"
+        capacity = reading["capacity"]
+        of = "" if capacity is None else size(capacity) if is_bytes else f"{capacity:g}"
+        cells.append([shown(reading["metric"]), value, of])
+    if cells:
+        click.echo()
+        print_table(["USES", "NOW", "OF"], cells)
+
+
+def _print_list(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    if rows:
+        click.echo()
+        titles = [key.upper().replace("_ID", "").replace("_", " ") for key in keys]
+        print_table(titles, [[shown(row[key]) for key in keys] for row in rows])
+
+
+def _print_timings(timings: list[dict[str, Any]]) -> None:
+    click.echo()
+    cells = [
+        [shown(t["step"]), f"{t['seconds'] * 1000:.1f} ms", f"{t['ledger_seconds'] * 1000:.1f} ms"]
+        for t in timings
+    ]
+    print_table(["STEP", "TOOK", "OF IT LEDGER"], cells)
+
+
+@kernels.command("logs", examples="agentctl kernels logs KERNEL --follow")
+@click.argument("kernel_id", metavar="ID")
+@click.option("--follow", "-F", is_flag=True, help="Go on until the kernel ends.")
+def logs(kernel_id: str, *, follow: bool) -> None:
+    """Print what a kernel's processes wrote outside of any run."""
+    from agent_core.cli.connection import ask
+
+    ask(lambda agent: _print_logs(agent, kernel_id, follow=follow))
+
+
+async def _print_logs(agent: AgentClient, kernel_id: str, *, follow: bool) -> None:
+    import codecs
+    from contextlib import aclosing
+
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    texts = []
+    async with aclosing(agent.get_logs(kernel_id, follow=follow)) as items:
+        async for item in items:
+            text = decode(item.data)
+            if not current().json:
+                click.echo(text, nl=False)
+            elif follow:
+                print_json_line({"text": text})
+            else:
+                texts.append(text)
+    if current().json and not follow:
+        print_json({"kernel_id": kernel_id, "text": "".join(texts)})
+
+
+@kernels.command(
+    "destroy",
+    examples="agentctl kernels destroy KERNEL\nagentctl kernels destroy ONE TWO --no-wait",
+)
+@click.argument("kernel_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--wait/--no-wait", default=True, help="Wait until it is gone, the default.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
+def destroy(kernel_ids: tuple[str, ...], *, wait: bool, timeout: float | None) -> int:
+    """Destroy kernels, and wait until everything is given back."""
+    from agent_core.cli.connection import ask
+    from agent_core.cli.destroying import destroy_kernels
+
+    return ask(lambda agent: destroy_kernels(agent, kernel_ids, wait=wait, timeout=timeout))

@@ -1,0 +1,107 @@
+"""Looking at the node: status, devices, slots, images and leaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from agent_core.cli.options import AgentCommand, AgentGroup, current
+from agent_core.cli.output import moment, plain, print_fields, print_json, print_rows, shown, size
+
+
+@click.command(cls=AgentCommand, examples="agentctl status\nagentctl status --json")
+def status() -> None:
+    """Show the agent at a glance."""
+    from agent_core.cli.connection import ask
+
+    row = plain(ask(lambda agent: agent.get_status()))
+    if current().json:
+        print_json(row)
+        return
+    warnings = row.pop("warnings")
+    row["started_at"] = moment(row["started_at"])
+    print_fields({key.replace("_", " "): value for key, value in row.items()})
+    for warning in warnings:
+        click.echo(f"warning: {shown(warning)}", err=True)
+
+
+@click.group(cls=AgentGroup)
+def devices() -> None:
+    """The devices that the plugins found."""
+
+
+@devices.command("list", examples="agentctl devices list")
+def list_devices() -> None:
+    """List the devices, what they offer and what of it is used."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_devices())]
+    columns = {
+        "ID": "id",
+        "PLUGIN": "plugin",
+        "MODEL": "model",
+        "HEALTH": "health",
+        "OFFERS": "offers",
+        "USED": "used",
+    }
+    print_rows(rows, columns, empty="no ready plugin has a device")
+
+
+@click.command(cls=AgentCommand, examples="agentctl slots")
+def slots() -> None:
+    """List the slots of this node: total, used, and free for one more kernel."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_slots())]
+    if not current().json:
+        rows = [_readable_slot(row) for row in rows]
+    columns = {
+        "SLOT": "slot",
+        "PLUGIN": "plugin",
+        "TYPE": "type",
+        "QUANTUM": "quantum",
+        "TOTAL": "total",
+        "USED": "used",
+        "FREE": "free",
+        "STATE": "state",
+    }
+    print_rows(rows, columns, empty="no ready plugin offers a slot")
+
+
+def _readable_slot(row: dict[str, Any]) -> dict[str, Any]:
+    if row["type"] != "bytes":
+        return row
+    amounts = {key: size(float(row[key])) for key in ("quantum", "total", "used", "free")}
+    return {**row, **amounts}
+
+
+@click.group(cls=AgentGroup)
+def images() -> None:
+    """The images that can be started."""
+
+
+@images.command("list", examples="agentctl images list")
+def list_images() -> None:
+    """List the images that the backend has."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_images())]
+    columns = {"NAME": "name", "ARCHITECTURE": "architecture", "DIGEST": "digest"}
+    print_rows(rows, columns, empty="the backend has no image")
+
+
+@click.command(cls=AgentCommand, examples="agentctl leaks")
+def leaks() -> None:
+    """List what is held by nobody, and what should be held and is not there."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_leaks())]
+    columns = {
+        "KIND": "kind",
+        "KEY": "key",
+        "KERNEL": "kernel_id",
+        "STATE": "state",
+        "DETAIL": "detail",
+    }
+    print_rows(rows, columns, empty="nothing is held by nobody")

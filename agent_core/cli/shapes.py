@@ -1,0 +1,47 @@
+"""The documented shape of ``--json`` for every command: a JSON schema made from the wire models."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agent_core.wire import models as m
+
+ONE: Final[dict[str, type[m.Model]]] = {
+    "status": m.Status,
+    "plugins show": m.PluginDetail,
+    "plugins why": m.PluginDetail,
+    "kernels create": m.Created,
+    "kernels show": m.KernelDetail,
+}
+"""Commands that print one object."""
+
+MANY: Final[dict[str, type[m.Model]]] = {
+    "plugins list": m.PluginRow,
+    "devices list": m.DeviceRow,
+    "slots": m.SlotRow,
+    "images list": m.ImageRow,
+    "kernels list": m.KernelRow,
+    "kernels destroy": m.KernelRow,
+    "events": m.EventItem,
+    "leaks": m.Leak,
+}
+"""Commands that print an array of objects."""
+
+
+def commands() -> list[str]:
+    """List the commands that have a shape."""
+    return sorted([*ONE, *MANY])
+
+
+def schema_of(command: str) -> dict[str, Any]:
+    """Render the JSON schema of a command's output.
+
+    Raises:
+        KeyError: when the command has none.
+    """
+    if command in ONE:
+        return ONE[command].model_json_schema(mode="serialization")
+    row = MANY[command].model_json_schema(mode="serialization")
+    definitions = row.pop("$defs", {})
+    array: dict[str, Any] = {"type": "array", "items": row}
+    return {**array, "$defs": definitions} if definitions else array
