@@ -1,0 +1,1 @@
+"""Scratch storage in plain directories of the host."""
