@@ -20,8 +20,8 @@ from agent_core.wire.keys import ClientKeys
 
 _LINGER_MS: Final = 100
 _BATCH: Final = 256
-_MISMATCH: Final = 0x11000001
-"""libzmq's detail of a failed handshake: one side uses CURVE, and the other does not."""
+_MISMATCH: Final = zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+"""One side uses CURVE, and the other does not."""
 
 _FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -186,7 +186,7 @@ class Connection:
                 "the agent refused this key",
                 "Put the key's public half (NAME.key) into the agent's key directory.",
             )
-        if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value & 0xFFFFFFFF == _MISMATCH:
+        if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MISMATCH:
             if self._keys is None:
                 return self._unreachable(
                     "the agent wants a key", "Use the keys that it made at its first start."
