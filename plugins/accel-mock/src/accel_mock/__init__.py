@@ -1,0 +1,1 @@
+"""Mock accelerators, declared in a file."""
