@@ -20,9 +20,6 @@ from agent_core.wire.keys import ClientKeys
 
 _LINGER_MS: Final = 100
 _BATCH: Final = 256
-_MISMATCH: Final = zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
-"""One side uses CURVE, and the other does not."""
-
 _FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -155,16 +152,16 @@ class Connection:
                 event, _ = self._monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            kind, value = struct.unpack("=Hi", event)
-            self._note(kind, value)
+            kind, _value = struct.unpack("=Hi", event)
+            self._note(kind)
 
-    def _note(self, kind: int, value: int) -> None:
+    def _note(self, kind: int) -> None:
         if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._stands, self._problem = True, None
         elif kind == zmq.EVENT_DISCONNECTED:
             self._break()
         elif self._problem is None:
-            self._problem = self._refusal(kind, value)
+            self._problem = self._refusal(kind)
         if not self._changed.done():
             self._changed.set_result(None)
 
@@ -178,7 +175,7 @@ class Connection:
 
     # ---- what went wrong -----------------------------------------------------------------------
 
-    def _refusal(self, kind: int, value: int) -> AgentUnreachable:
+    def _refusal(self, kind: int) -> AgentUnreachable:
         if kind == zmq.EVENT_CONNECT_RETRIED:
             return self._unreachable("nothing accepts connections there")
         if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -186,16 +183,16 @@ class Connection:
                 "the agent refused this key",
                 "Put the key's public half (NAME.key) into the agent's key directory.",
             )
-        if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MISMATCH:
-            if self._keys is None:
-                return self._unreachable(
-                    "the agent wants a key", "Use the keys that it made at its first start."
-                )
+        # Both sides see that one of them uses keys and the other does not, and hang up: whoever is
+        # second learns no details.
+        if self._keys is None:
             return self._unreachable(
-                "the agent uses no keys", "It runs with `rpc-insecure`; connect without keys."
+                "it wants a key, or is no agent",
+                "Use the keys that the agent made at its first start.",
             )
         return self._unreachable(
-            "the handshake failed", "Is this an agent's RPC address, and its server.key current?"
+            "it uses no keys, or is not the agent of this server.key",
+            "Take the agent's present server.key, or connect without keys if it is insecure.",
         )
 
     def _unreachable(self, reason: str, hint: str | None = None) -> AgentUnreachable:
