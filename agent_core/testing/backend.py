@@ -40,7 +40,7 @@ from agent_core.contracts.errors import (
     WrongState,
 )
 from agent_core.contracts.info import Plugin, Support
-from agent_core.testing.backend_bench import Bench, Setting, living, marked, start_time
+from agent_core.testing.backend_bench import Bench, Setting, at_work, living, marked, start_time
 from agent_core.testing.backend_scripts import ContainerScripts
 from agent_core.testing.lifetime import PluginContract
 
@@ -68,448 +68,350 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
 
     # -- declarations ------------------------------------------------------------------------
 
-    def test_declares_every_capability(self, setting: Setting) -> None:
+    @at_work
+    async def test_declares_every_capability(self, bench: Bench) -> None:
         """Each capability is yes or no once the backend has started up."""
+        declared = bench.backend.capabilities()
+        assert set(declared) == set(CAPABILITIES)
+        assert Support.UNKNOWN not in declared.values()
+        assert set(bench.backend.info.capabilities) == set(CAPABILITIES)
+        assert all(isinstance(v, str) for v in bench.backend.facts().values())
 
-        async def check(bench: Bench) -> None:
-            declared = bench.backend.capabilities()
-            assert set(declared) == set(CAPABILITIES)
-            assert Support.UNKNOWN not in declared.values()
-            assert set(bench.backend.info.capabilities) == set(CAPABILITIES)
-            assert all(isinstance(v, str) for v in bench.backend.facts().values())
-
-        setting.run(check)
-
-    def test_lists_images_and_looks_one_up(self, setting: Setting) -> None:
+    @at_work
+    async def test_lists_images_and_looks_one_up(self, bench: Bench) -> None:
         """What `inspect_image` returns is among what `images` lists."""
+        image = await bench.backend.inspect_image(self.image)
+        assert image.name == self.image
+        assert image in list(await bench.backend.images())
 
-        async def check(bench: Bench) -> None:
-            image = await bench.backend.inspect_image(self.image)
-            assert image.name == self.image
-            assert image in list(await bench.backend.images())
-
-        setting.run(check)
-
-    def test_names_what_exists_when_an_image_does_not(self, setting: Setting) -> None:
+    @at_work
+    async def test_names_what_exists_when_an_image_does_not(self, bench: Bench) -> None:
         """An unknown image is refused with a hint."""
+        with pytest.raises(ImageNotFound) as refusal:
+            await bench.backend.inspect_image("no-such-image-anywhere")
+        assert refusal.value.hint
 
-        async def check(bench: Bench) -> None:
-            with pytest.raises(ImageNotFound) as refusal:
-                await bench.backend.inspect_image("no-such-image-anywhere")
-            assert refusal.value.hint
-
-        setting.run(check)
-
-    def test_says_where_directories_are_seen(self, setting: Setting) -> None:
+    @at_work
+    async def test_says_where_directories_are_seen(self, bench: Bench) -> None:
         """Every path of the host has a place in the container."""
-
-        async def check(bench: Bench) -> None:
-            seen = bench.backend.paths(Paths("/h/scratch", "/h/config", "/h/runner", "/h/run"))
-            assert all(
-                p.startswith("/") for p in (seen.scratch, seen.config, seen.runner, seen.run)
-            )
-
-        setting.run(check)
+        seen = bench.backend.paths(Paths("/h/scratch", "/h/config", "/h/runner", "/h/run"))
+        assert all(p.startswith("/") for p in (seen.scratch, seen.config, seen.runner, seen.run))
 
     # -- creating and starting ---------------------------------------------------------------
 
-    def test_creates_once_by_name(self, setting: Setting) -> None:
+    @at_work
+    async def test_creates_once_by_name(self, bench: Bench) -> None:
         """The same create again does nothing; another spec of that name is a conflict."""
+        spec = bench.spec(self.argv_sleep())
+        await bench.backend.create(spec)
+        await bench.backend.create(spec)
+        assert (await bench.inspect(spec)).state is ContainerState.CREATED
+        with pytest.raises(Conflict):
+            await bench.backend.create(replace(spec, argv=self.argv_exit(0)))
+        await bench.backend.start(spec.name)
+        await bench.backend.create(spec)
+        assert (await bench.inspect(spec)).state is ContainerState.RUNNING
 
-        async def check(bench: Bench) -> None:
-            spec = bench.spec(self.argv_sleep())
-            await bench.backend.create(spec)
-            await bench.backend.create(spec)
-            assert (await bench.inspect(spec)).state is ContainerState.CREATED
-            with pytest.raises(Conflict):
-                await bench.backend.create(replace(spec, argv=self.argv_exit(0)))
-            await bench.backend.start(spec.name)
-            await bench.backend.create(spec)
-            assert (await bench.inspect(spec)).state is ContainerState.RUNNING
-
-        setting.run(check)
-
-    def test_starts_once_by_name(self, setting: Setting) -> None:
+    @at_work
+    async def test_starts_once_by_name(self, bench: Bench) -> None:
         """Starting what runs does nothing, at once or one after the other."""
+        spec = await bench.created(self.argv_sleep())
+        start = bench.backend.start
+        await asyncio.gather(start(spec.name), start(spec.name))
+        first = await bench.backend.handles(spec.name)
+        await bench.backend.start(spec.name)
+        assert (await bench.backend.handles(spec.name)).init_pid == first.init_pid
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.created(self.argv_sleep())
-            start = bench.backend.start
-            await asyncio.gather(start(spec.name), start(spec.name))
-            first = await bench.backend.handles(spec.name)
-            await bench.backend.start(spec.name)
-            assert (await bench.backend.handles(spec.name)).init_pid == first.init_pid
-
-        setting.run(check)
-
-    def test_starts_only_what_was_created_and_has_not_ended(self, setting: Setting) -> None:
+    @at_work
+    async def test_starts_only_what_was_created_and_has_not_ended(self, bench: Bench) -> None:
         """Starting an absent or an ended container is refused."""
+        with pytest.raises(NotFound):
+            await bench.backend.start(bench.name())
+        spec = await bench.started(self.argv_exit(0))
+        await bench.ended(spec)
+        with pytest.raises(WrongState):
+            await bench.backend.start(spec.name)
 
-        async def check(bench: Bench) -> None:
-            with pytest.raises(NotFound):
-                await bench.backend.start(bench.name())
-            spec = await bench.started(self.argv_exit(0))
-            await bench.ended(spec)
-            with pytest.raises(WrongState):
-                await bench.backend.start(spec.name)
-
-        setting.run(check)
-
-    def test_says_why_a_command_cannot_start(self, setting: Setting) -> None:
+    @at_work
+    async def test_says_why_a_command_cannot_start(self, bench: Bench) -> None:
         """A command that is not there fails at start, and does not run."""
+        spec = await bench.created(("/no/such/program",))
+        with pytest.raises(AgentError):
+            await bench.backend.start(spec.name)
+        assert (await bench.inspect(spec)).state is not ContainerState.RUNNING
+        await bench.backend.remove(spec.name)
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.created(("/no/such/program",))
-            with pytest.raises(AgentError):
-                await bench.backend.start(spec.name)
-            assert (await bench.inspect(spec)).state is not ContainerState.RUNNING
-            await bench.backend.remove(spec.name)
-
-        setting.run(check)
-
-    def test_gives_the_environment_and_the_directory(self, setting: Setting) -> None:
+    @at_work
+    async def test_gives_the_environment_and_the_directory(self, bench: Bench) -> None:
         """The main process has the spec's environment and working directory."""
-
-        async def check(bench: Bench) -> None:
-            argv = (self.shell, "-c", 'echo "$GREETING from $(pwd)"')
-            spec = await bench.started(argv, env={"GREETING": "good day\nto you"})
-            await bench.ended(spec)
-            assert f"good day\nto you from {self.cwd}\n" in await bench.text(spec)
-
-        setting.run(check)
+        argv = (self.shell, "-c", 'echo "$GREETING from $(pwd)"')
+        spec = await bench.started(argv, env={"GREETING": "good day\nto you"})
+        await bench.ended(spec)
+        assert f"good day\nto you from {self.cwd}\n" in await bench.text(spec)
 
     # -- what is seen ------------------------------------------------------------------------
 
-    def test_absent_is_an_answer(self, setting: Setting) -> None:
+    @at_work
+    async def test_absent_is_an_answer(self, bench: Bench) -> None:
         """Inspecting what is not there says so, with the time of the observation."""
+        seen = await bench.backend.inspect(bench.name())
+        assert seen.presence is Presence.ABSENT
+        assert seen.state is None
+        assert 0 < seen.began <= seen.ended
 
-        async def check(bench: Bench) -> None:
-            seen = await bench.backend.inspect(bench.name())
-            assert seen.presence is Presence.ABSENT
-            assert seen.state is None
-            assert 0 < seen.began <= seen.ended
-
-        setting.run(check)
-
-    def test_lists_all_states_with_records(self, setting: Setting) -> None:
+    @at_work
+    async def test_lists_all_states_with_records(self, bench: Bench) -> None:
         """The owner's containers are listed in every state, each with its record as it was."""
+        record = {"version": 1, "claims": [{"slot": "cpu", "amount": "2"}], "ports": {"a": 1}}
+        resting = await bench.created(self.argv_sleep(), record=record)
+        running = await bench.started(self.argv_sleep(), record=record)
+        done = await bench.started(self.argv_exit(3), record=record)
+        await bench.ended(done)
+        listed = {seen.name: seen for seen in await bench.backend.list(bench.owner)}
+        states = {name: seen.state for name, seen in listed.items()}
+        assert states == {
+            resting.name: ContainerState.CREATED,
+            running.name: ContainerState.RUNNING,
+            done.name: ContainerState.EXITED,
+        }
+        assert all(seen.record == record for seen in listed.values())
+        assert all(seen.owner == bench.owner for seen in listed.values())
+        assert all(seen.began <= seen.ended for seen in listed.values())
 
-        async def check(bench: Bench) -> None:
-            record = {"version": 1, "claims": [{"slot": "cpu", "amount": "2"}], "ports": {"a": 1}}
-            resting = await bench.created(self.argv_sleep(), record=record)
-            running = await bench.started(self.argv_sleep(), record=record)
-            done = await bench.started(self.argv_exit(3), record=record)
-            await bench.ended(done)
-            listed = {seen.name: seen for seen in await bench.backend.list(bench.owner)}
-            states = {name: seen.state for name, seen in listed.items()}
-            assert states == {
-                resting.name: ContainerState.CREATED,
-                running.name: ContainerState.RUNNING,
-                done.name: ContainerState.EXITED,
-            }
-            assert all(seen.record == record for seen in listed.values())
-            assert all(seen.owner == bench.owner for seen in listed.values())
-            assert all(seen.began <= seen.ended for seen in listed.values())
-
-        setting.run(check)
-
-    def test_hides_what_belongs_to_another_owner(self, setting: Setting) -> None:
+    @at_work
+    async def test_hides_what_belongs_to_another_owner(self, bench: Bench) -> None:
         """Only the owner's containers are listed."""
-
-        async def check(bench: Bench) -> None:
-            await bench.created(self.argv_sleep())
-            assert list(await bench.backend.list("someone-else-entirely")) == []
-
-        setting.run(check)
+        await bench.created(self.argv_sleep())
+        assert list(await bench.backend.list("someone-else-entirely")) == []
 
     # -- ending ------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("code", [0, 1, 42])
-    def test_tells_the_exit_code(self, setting: Setting, code: int) -> None:
+    @at_work
+    async def test_tells_the_exit_code(self, bench: Bench, code: int) -> None:
         """The code of the main process is observed, with the time of the end."""
+        seen = await bench.ended(await bench.started(self.argv_exit(code)))
+        assert seen.exit is not None
+        assert (seen.exit.code, seen.exit.signal, seen.exit.observed) == (code, None, True)
+        assert seen.exit.finished_at is not None
 
-        async def check(bench: Bench) -> None:
-            seen = await bench.ended(await bench.started(self.argv_exit(code)))
-            assert seen.exit is not None
-            assert (seen.exit.code, seen.exit.signal, seen.exit.observed) == (code, None, True)
-            assert seen.exit.finished_at is not None
-
-        setting.run(check)
-
-    def test_tells_the_signal(self, setting: Setting) -> None:
+    @at_work
+    async def test_tells_the_signal(self, bench: Bench) -> None:
         """A main process that a signal ended has code 128 + signal, and the signal where known."""
+        seen = await bench.ended(await bench.started(self.argv_signal(9)))
+        assert seen.exit is not None
+        assert seen.exit.code == 137
+        assert seen.exit.signal in {9, None}
 
-        async def check(bench: Bench) -> None:
-            seen = await bench.ended(await bench.started(self.argv_signal(9)))
-            assert seen.exit is not None
-            assert seen.exit.code == 137
-            assert seen.exit.signal in {9, None}
-
-        setting.run(check)
-
-    def test_stop_asks_first(self, setting: Setting) -> None:
+    @at_work
+    async def test_stop_asks_first(self, bench: Bench) -> None:
         """A container that heeds SIGTERM ends by itself, long before the grace is over."""
+        spec = await bench.ready(self.argv_sleep())
+        async with asyncio.timeout(10):
+            await bench.backend.stop(spec.name, grace=25)
+        seen = await bench.inspect(spec)
+        assert seen.exit is not None
+        assert seen.exit.code == 7
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_sleep())
-            async with asyncio.timeout(10):
-                await bench.backend.stop(spec.name, grace=25)
-            seen = await bench.inspect(spec)
-            assert seen.exit is not None
-            assert seen.exit.code == 7
-
-        setting.run(check)
-
-    def test_stop_kills_after_the_grace(self, setting: Setting) -> None:
+    @at_work
+    async def test_stop_kills_after_the_grace(self, bench: Bench) -> None:
         """A container that ignores SIGTERM is killed once the grace is over, not before."""
+        spec = await bench.ready(self.argv_deaf())
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await bench.backend.stop(spec.name, grace=0.5)
+        assert loop.time() - began >= 0.5
+        seen = await bench.inspect(spec)
+        assert seen.state is ContainerState.EXITED
+        assert seen.exit is not None
+        assert seen.exit.code == 137
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_deaf())
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            await bench.backend.stop(spec.name, grace=0.5)
-            assert loop.time() - began >= 0.5
-            seen = await bench.inspect(spec)
-            assert seen.state is ContainerState.EXITED
-            assert seen.exit is not None
-            assert seen.exit.code == 137
-
-        setting.run(check)
-
-    def test_kill_leaves_no_process(self, setting: Setting) -> None:
+    @at_work
+    async def test_kill_leaves_no_process(self, bench: Bench) -> None:
         """Daemons that left their session and their parent die with their container."""
+        spec = await bench.ready(self.argv_daemons())
+        pids = await bench.processes(spec, at_least=4)
+        await bench.backend.kill(spec.name)
+        assert not living(pids)
+        assert (await bench.inspect(spec)).state is ContainerState.EXITED
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_daemons())
-            pids = await bench.processes(spec, at_least=4)
-            await bench.backend.kill(spec.name)
-            assert not living(pids)
-            assert (await bench.inspect(spec)).state is ContainerState.EXITED
-
-        setting.run(check)
-
-    def test_the_end_of_the_main_process_ends_all(self, setting: Setting) -> None:
+    @at_work
+    async def test_the_end_of_the_main_process_ends_all(self, bench: Bench) -> None:
         """Exited means that no process is left, whatever the main process left behind."""
+        mark = uuid.uuid4().hex
+        spec = await bench.started(self.argv_abandon(), env={"CONFORMANCE_MARK": mark})
+        seen = await bench.ended(spec)
+        assert seen.exit is not None
+        assert seen.exit.code == 0
+        assert not marked(mark)
 
-        async def check(bench: Bench) -> None:
-            mark = uuid.uuid4().hex
-            spec = await bench.started(self.argv_abandon(), env={"CONFORMANCE_MARK": mark})
-            seen = await bench.ended(spec)
-            assert seen.exit is not None
-            assert seen.exit.code == 0
-            assert not marked(mark)
-
-        setting.run(check)
-
-    def test_ending_what_is_not_there_succeeds(self, setting: Setting) -> None:
+    @at_work
+    async def test_ending_what_is_not_there_succeeds(self, bench: Bench) -> None:
         """Stop, kill and remove of an absent, a resting or an ended container succeed."""
+        resting = await bench.created(self.argv_sleep())
+        done = await bench.started(self.argv_exit(0))
+        await bench.ended(done)
+        for name in (bench.name(), resting.name, done.name):
+            await bench.backend.stop(name, grace=1)
+            await bench.backend.kill(name)
+        assert (await bench.inspect(resting)).state is ContainerState.CREATED
+        for name in (bench.name(), resting.name, done.name):
+            await bench.backend.remove(name)
+            await bench.backend.remove(name)
+        assert list(await bench.backend.list(bench.owner)) == []
 
-        async def check(bench: Bench) -> None:
-            resting = await bench.created(self.argv_sleep())
-            done = await bench.started(self.argv_exit(0))
-            await bench.ended(done)
-            for name in (bench.name(), resting.name, done.name):
-                await bench.backend.stop(name, grace=1)
-                await bench.backend.kill(name)
-            assert (await bench.inspect(resting)).state is ContainerState.CREATED
-            for name in (bench.name(), resting.name, done.name):
-                await bench.backend.remove(name)
-                await bench.backend.remove(name)
-            assert list(await bench.backend.list(bench.owner)) == []
-
-        setting.run(check)
-
-    def test_remove_kills_first(self, setting: Setting) -> None:
+    @at_work
+    async def test_remove_kills_first(self, bench: Bench) -> None:
         """A running container is removed with all its processes; its name is free again."""
-
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_daemons())
-            pids = await bench.processes(spec, at_least=4)
-            await bench.backend.remove(spec.name)
-            assert not living(pids)
-            assert (await bench.inspect(spec)).presence is Presence.ABSENT
-            await bench.backend.create(replace(spec, argv=self.argv_exit(0)))
-            assert (await bench.inspect(spec)).state is ContainerState.CREATED
-
-        setting.run(check)
+        spec = await bench.ready(self.argv_daemons())
+        pids = await bench.processes(spec, at_least=4)
+        await bench.backend.remove(spec.name)
+        assert not living(pids)
+        assert (await bench.inspect(spec)).presence is Presence.ABSENT
+        await bench.backend.create(replace(spec, argv=self.argv_exit(0)))
+        assert (await bench.inspect(spec)).state is ContainerState.CREATED
 
     # -- events ------------------------------------------------------------------------------
 
-    def test_tells_of_starts_and_ends(self, setting: Setting) -> None:
+    @at_work
+    async def test_tells_of_starts_and_ends(self, bench: Bench) -> None:
         """Each start and each end is an event, in order, with the exit status."""
+        async with bench.events(None) as told:
+            spec = await bench.started(self.argv_exit(5))
+            first = await told(spec)
+            second = await told(spec)
+        assert (first.kind, second.kind) == ("started", "exited")
+        assert second.exit is not None
+        assert second.exit.code == 5
+        assert first.cursor < second.cursor
 
-        async def check(bench: Bench) -> None:
-            async with bench.events(None) as told:
-                spec = await bench.started(self.argv_exit(5))
-                first = await told(spec)
-                second = await told(spec)
-            assert (first.kind, second.kind) == ("started", "exited")
-            assert second.exit is not None
-            assert second.exit.code == 5
-            assert first.cursor < second.cursor
-
-        setting.run(check)
-
-    def test_resumes_events_after_a_cursor(self, setting: Setting) -> None:
+    @at_work
+    async def test_resumes_events_after_a_cursor(self, bench: Bench) -> None:
         """From a cursor on, what came after it is told, also when nobody listened then."""
+        async with bench.events(None) as told:
+            first = await bench.started(self.argv_exit(0))
+            await told(first)
+            cursor = (await told(first)).cursor
+        second = await bench.started(self.argv_exit(6))
+        await bench.ended(second)
+        async with bench.events(cursor) as told:
+            kinds = [(await told(second)).kind, (await told(second)).kind]
+        assert kinds == ["started", "exited"]
 
-        async def check(bench: Bench) -> None:
-            async with bench.events(None) as told:
-                first = await bench.started(self.argv_exit(0))
-                await told(first)
-                cursor = (await told(first)).cursor
-            second = await bench.started(self.argv_exit(6))
-            await bench.ended(second)
-            async with bench.events(cursor) as told:
-                kinds = [(await told(second)).kind, (await told(second)).kind]
-            assert kinds == ["started", "exited"]
-
-        setting.run(check)
-
-    def test_tells_what_ended_between_two_agents(self, setting: Setting) -> None:
+    @at_work
+    async def test_tells_what_ended_between_two_agents(self, bench: Bench) -> None:
         """An exit that no agent saw is told to the next one that asks with its old cursor."""
-
-        async def check(bench: Bench) -> None:
-            async with bench.events(None) as told:
-                spec = await bench.ready(self.argv_sleep())
-                cursor = (await told(spec)).cursor
-            await bench.backend.shut_down()
-            bench.backend = await bench.opened()
-            await bench.backend.stop(spec.name, grace=10)
-            async with bench.events(cursor) as told:
-                while (event := await told(spec)).kind != "exited":
-                    pass
-            assert event.exit is not None
-            assert event.exit.code == 7
-
-        setting.run(check)
+        async with bench.events(None) as told:
+            spec = await bench.ready(self.argv_sleep())
+            cursor = (await told(spec)).cursor
+        await bench.backend.shut_down()
+        bench.backend = await bench.opened()
+        await bench.backend.stop(spec.name, grace=10)
+        async with bench.events(cursor) as told:
+            while (event := await told(spec)).kind != "exited":
+                pass
+        assert event.exit is not None
+        assert event.exit.code == 7
 
     # -- logs --------------------------------------------------------------------------------
 
-    def test_keeps_the_output(self, setting: Setting) -> None:
+    @at_work
+    async def test_keeps_the_output(self, bench: Bench) -> None:
         """What was printed can be read after the end."""
+        spec = await bench.started(self.argv_print("so long"))
+        await bench.ended(spec)
+        assert "so long\n" in await bench.text(spec)
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.started(self.argv_print("so long"))
-            await bench.ended(spec)
-            assert "so long\n" in await bench.text(spec)
-
-        setting.run(check)
-
-    def test_follows_the_output_to_the_end(self, setting: Setting) -> None:
+    @at_work
+    async def test_follows_the_output_to_the_end(self, bench: Bench) -> None:
         """Following yields what comes, and ends with the container."""
+        spec = await bench.started((self.shell, "-c", "echo one; sleep 0.3; echo two"))
+        text = await bench.text(spec, follow=True)
+        assert text.index("one") < text.index("two")
+        assert (await bench.ended(spec)).state is ContainerState.EXITED
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.started((self.shell, "-c", "echo one; sleep 0.3; echo two"))
-            text = await bench.text(spec, follow=True)
-            assert text.index("one") < text.index("two")
-            assert (await bench.ended(spec)).state is ContainerState.EXITED
-
-        setting.run(check)
-
-    def test_bounds_the_output(self, setting: Setting) -> None:
+    @at_work
+    async def test_bounds_the_output(self, bench: Bench) -> None:
         """Of too much output about as much as the limit is kept, and its end always."""
+        lines, limit = 8000, 100_000
+        spec = await bench.started(self.argv_flood(lines), log_limit=limit)
+        await bench.ended(spec)
+        text = await bench.text(spec)
+        assert limit / 4 <= len(text) <= limit * 1.5
+        assert f"{lines - 1:079d}" in text
 
-        async def check(bench: Bench) -> None:
-            lines, limit = 8000, 100_000
-            spec = await bench.started(self.argv_flood(lines), log_limit=limit)
-            await bench.ended(spec)
-            text = await bench.text(spec)
-            assert limit / 4 <= len(text) <= limit * 1.5
-            assert f"{lines - 1:079d}" in text
-
-        setting.run(check)
-
-    def test_has_no_logs_of_what_is_not_there(self, setting: Setting) -> None:
+    @at_work
+    async def test_has_no_logs_of_what_is_not_there(self, bench: Bench) -> None:
         """Logs of an absent container are an error, not silence."""
-
-        async def check(bench: Bench) -> None:
-            with pytest.raises(NotFound):
-                async for _ in bench.backend.logs(bench.name()):
-                    pass
-
-        setting.run(check)
+        with pytest.raises(NotFound):
+            async for _ in bench.backend.logs(bench.name()):
+                pass
 
     # -- handles, edits, agents that come and go ---------------------------------------------
 
-    def test_names_the_first_process_surely(self, setting: Setting) -> None:
+    @at_work
+    async def test_names_the_first_process_surely(self, bench: Bench) -> None:
         """The handles' pid and start time are those of one living process."""
+        spec = await bench.ready(self.argv_sleep())
+        handles = await bench.backend.handles(spec.name)
+        assert start_time(handles.init_pid) == handles.init_start_time
+        assert handles.init_pid in handles.pids
+        assert all(map(os.path.isdir, handles.cgroups.values()))
+        await bench.backend.kill(spec.name)
+        with pytest.raises(NotFound):
+            await bench.backend.handles(spec.name)
 
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_sleep())
-            handles = await bench.backend.handles(spec.name)
-            assert start_time(handles.init_pid) == handles.init_start_time
-            assert handles.init_pid in handles.pids
-            assert all(map(os.path.isdir, handles.cgroups.values()))
-            await bench.backend.kill(spec.name)
-            with pytest.raises(NotFound):
-                await bench.backend.handles(spec.name)
-
-        setting.run(check)
-
-    def test_verifies_what_it_promised(self, setting: Setting) -> None:
+    @at_work
+    async def test_verifies_what_it_promised(self, bench: Bench) -> None:
         """What runs as promised has no difference; what does not is named."""
-
-        async def check(bench: Bench) -> None:
-            promised = ContainerEdits(env={"ACME": "1"}, rlimits={"nofile": 128})
-            spec = await bench.ready(self.argv_sleep(), env={"ACME": "1"}, edits=promised)
-            assert list(await bench.backend.verify(spec.name, promised)) == []
-            other = replace(promised, env={"ACME": "2"}, rlimits={"nofile": 256})
-            assert len(await bench.backend.verify(spec.name, other)) == 2
-
-        setting.run(check)
+        promised = ContainerEdits(env={"ACME": "1"}, rlimits={"nofile": 128})
+        spec = await bench.ready(self.argv_sleep(), env={"ACME": "1"}, edits=promised)
+        assert list(await bench.backend.verify(spec.name, promised)) == []
+        other = replace(promised, env={"ACME": "2"}, rlimits={"nofile": 256})
+        assert len(await bench.backend.verify(spec.name, other)) == 2
 
     @pytest.mark.parametrize("capability", ["networks", "mounts"])
-    def test_refuses_before_it_takes(self, setting: Setting, capability: str) -> None:
+    @at_work
+    async def test_refuses_before_it_takes(self, bench: Bench, capability: str) -> None:
         """What the backend declares that it cannot do is refused, and nothing was taken."""
         edits = {
             "networks": ContainerEdits(networks=("conformance",)),
             "mounts": ContainerEdits(mounts=(Mount(self.cwd, "/conformance"),)),
         }
+        if bench.backend.capabilities()[capability] is not Support.NO:
+            pytest.skip(f"this backend declares {capability}")
+        spec = bench.spec(self.argv_exit(0), edits=edits[capability])
+        with pytest.raises(Unsupported):
+            await bench.backend.create(spec)
+        assert (await bench.inspect(spec)).presence is Presence.ABSENT
+        assert list(await bench.backend.list(bench.owner)) == []
 
-        async def check(bench: Bench) -> None:
-            if bench.backend.capabilities()[capability] is not Support.NO:
-                pytest.skip(f"this backend declares {capability}")
-            spec = bench.spec(self.argv_exit(0), edits=edits[capability])
-            with pytest.raises(Unsupported):
-                await bench.backend.create(spec)
-            assert (await bench.inspect(spec)).presence is Presence.ABSENT
-            assert list(await bench.backend.list(bench.owner)) == []
-
-        setting.run(check)
-
-    def test_refuses_the_optional_calls_it_lacks(self, setting: Setting) -> None:
+    @at_work
+    async def test_refuses_the_optional_calls_it_lacks(self, bench: Bench) -> None:
         """What is declared as missing is refused when called, not half done."""
+        declared = bench.backend.capabilities()
+        if declared["networks"] is Support.NO:
+            with pytest.raises(Unsupported):
+                await bench.backend.create_network("conformance")
+            await bench.backend.remove_network("conformance")
+        if declared["exec"] is Support.NO:
+            with pytest.raises(Unsupported):
+                await bench.backend.exec(bench.name(), self.argv_exit(0))
+        if declared["commit"] is Support.NO:
+            with pytest.raises(Unsupported):
+                await bench.backend.commit(bench.name(), "conformance")
 
-        async def check(bench: Bench) -> None:
-            declared = bench.backend.capabilities()
-            if declared["networks"] is Support.NO:
-                with pytest.raises(Unsupported):
-                    await bench.backend.create_network("conformance")
-                await bench.backend.remove_network("conformance")
-            if declared["exec"] is Support.NO:
-                with pytest.raises(Unsupported):
-                    await bench.backend.exec(bench.name(), self.argv_exit(0))
-            if declared["commit"] is Support.NO:
-                with pytest.raises(Unsupported):
-                    await bench.backend.commit(bench.name(), "conformance")
-
-        setting.run(check)
-
-    def test_finds_its_containers_again(self, setting: Setting) -> None:
+    @at_work
+    async def test_finds_its_containers_again(self, bench: Bench) -> None:
         """Containers go on while no agent is there; the next one finds, watches and ends them."""
-
-        async def check(bench: Bench) -> None:
-            spec = await bench.ready(self.argv_sleep(), record={"ports": [1]})
-            before = await bench.backend.handles(spec.name)
-            await bench.backend.shut_down()
-            bench.backend = await bench.opened()
-            seen = await bench.inspect(spec)
-            assert (seen.state, seen.record) == (ContainerState.RUNNING, {"ports": [1]})
-            assert (await bench.backend.handles(spec.name)).init_pid == before.init_pid
-            async with bench.events(None) as told:
-                await bench.backend.stop(spec.name, grace=10)
-                event = await told(spec)
-            assert (event.kind, event.exit and event.exit.code) == ("exited", 7)
-
-        setting.run(check)
+        spec = await bench.ready(self.argv_sleep(), record={"ports": [1]})
+        before = await bench.backend.handles(spec.name)
+        await bench.backend.shut_down()
+        bench.backend = await bench.opened()
+        seen = await bench.inspect(spec)
+        assert (seen.state, seen.record) == (ContainerState.RUNNING, {"ports": [1]})
+        assert (await bench.backend.handles(spec.name)).init_pid == before.init_pid
+        async with bench.events(None) as told:
+            await bench.backend.stop(spec.name, grace=10)
+            event = await told(spec)
+        assert (event.kind, event.exit and event.exit.code) == ("exited", 7)

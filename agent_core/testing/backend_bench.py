@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -52,13 +53,29 @@ class Setting:
         asyncio.run(whole())
 
 
+def at_work(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make a test of a coroutine that takes a bench; pytest sees one that takes a `setting`."""
+
+    def run(*suite: object, setting: Setting, **arguments: Any) -> None:
+        setting.run(lambda bench: test(*suite, bench=bench, **arguments))
+
+    seen = inspect.signature(test)
+    parameters = [
+        p.replace(name="setting") if p.name == "bench" else p for p in seen.parameters.values()
+    ]
+    run.__name__, run.__qualname__, run.__doc__ = test.__name__, test.__qualname__, test.__doc__
+    run.__module__ = test.__module__
+    run.__signature__ = seen.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
+
+
 class Bench:
     """A backend at work for one test, and the containers made for it."""
 
     def __init__(self, setting: Setting) -> None:
         self.owner = f"conformance-{uuid.uuid4().hex[:12]}"
         self.backend: ContainerBackend
-        self._setting = setting
+        self.setting = setting
         self._count = 0
 
     async def __aenter__(self) -> Self:
@@ -73,9 +90,9 @@ class Bench:
 
     async def opened(self) -> ContainerBackend:
         """Open another backend on the same state, as an agent that starts again does."""
-        backend = self._setting.backend()
-        backend.open(self._setting.config)
-        await backend.start_up(self.owner, str(self._setting.state_dir))
+        backend = self.setting.backend()
+        backend.open(self.setting.config)
+        await backend.start_up(self.owner, str(self.setting.state_dir))
         return backend
 
     def name(self) -> str:
@@ -85,7 +102,7 @@ class Bench:
 
     def spec(self, argv: tuple[str, ...], **changes: Any) -> ContainerSpec:
         """Make a spec for a command; `env` is laid over that of the setting."""
-        common = self._setting
+        common = self.setting
         env = {**common.env, **changes.pop("env", {})}
         spec = ContainerSpec(self.name(), self.owner, common.image, argv, env, common.cwd)
         return replace(spec, **changes)
