@@ -82,8 +82,7 @@ class Demo:
         process = subprocess.Popen(
             [AGENTCTL, "serve", "-f", str(self.config)],
             stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
+            bufsize=0,  # a line in Python's buffer would be invisible to the selector
         )
         try:
             _await_line(process, "started handling RPC requests")
@@ -179,7 +178,7 @@ allocation-mode = "fractional"
 """
 
 
-def _await_line(process: subprocess.Popen[str], wanted: str) -> None:
+def _await_line(process: subprocess.Popen[bytes], wanted: str) -> None:
     """Show the agent's log until a line with this text."""
     stream = process.stderr
     if stream is None:
@@ -188,7 +187,7 @@ def _await_line(process: subprocess.Popen[str], wanted: str) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while selector.select(max(0.0, deadline - time.monotonic())):
-            line = stream.readline()
+            line = stream.readline().decode()
             if not line:
                 raise SystemExit("the agent ended before it served; its log is above")
             say("  agent: " + line.rstrip(), dim=True)
@@ -197,9 +196,9 @@ def _await_line(process: subprocess.Popen[str], wanted: str) -> None:
     raise SystemExit(f"the agent did not serve within {START_DEADLINE:g} s")
 
 
-def _remaining(process: subprocess.Popen[str]) -> None:
+def _remaining(process: subprocess.Popen[bytes]) -> None:
     for line in process.stderr or ():
-        say("  agent: " + line.rstrip(), dim=True)
+        say("  agent: " + line.decode().rstrip(), dim=True)
 
 
 def main() -> int:

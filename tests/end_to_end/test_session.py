@@ -12,6 +12,7 @@ from agent_core.contracts.errors import (
     InsufficientResource,
     InvalidAmount,
     InvalidSpec,
+    KernelFailed,
     NotFound,
     UnknownSlot,
     WrongState,
@@ -169,7 +170,8 @@ def test_a_kernel_outlives_an_agent_that_is_killed(node):
 def test_a_kernel_whose_runner_is_killed_ends_with_its_reason(node):
     node.start()
     kernel = node.create()
-    node.run(kernel, "import os, signal; os.kill(os.getppid(), signal.SIGKILL)", timeout=5)
+    with pytest.raises(KernelFailed, match="has ended"):
+        node.run(kernel, "import os, signal; os.kill(os.getppid(), signal.SIGKILL)", timeout=5)
     row = node.ask("wait_kernel", kernel, ["TERMINATED"], timeout=20)
     assert row.reason == "self-terminated"
     assert row.exit_code == 137
