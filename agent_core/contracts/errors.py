@@ -1,7 +1,7 @@
 """Every error of the project, each with a code for machines and a hint for people.
 
     AgentError
-    ├── UsageError                     the caller asked for something malformed
+    ├── UsageError                     usage: the caller asked for something malformed
     │   ├── InvalidArgument            invalid-argument
     │   ├── InvalidConfig              invalid-config
     │   ├── InvalidSpec                invalid-spec
@@ -14,7 +14,7 @@
     │   ├── EditsConflict              edits-conflict
     │   ├── WrongState                 wrong-state
     │   └── StateDirectoryInUse        state-directory-in-use
-    ├── ResourceRefused                the allocator said no
+    ├── ResourceRefused                resource-refused: the allocator said no
     │   ├── UnknownSlot                unknown-slot
     │   ├── InvalidAmount              invalid-amount
     │   ├── InsufficientResource       insufficient-resource
