@@ -1,0 +1,153 @@
+"""The reference of the RPC: methods, their models, the events, and what `--json` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent_core.contracts import versions
+from agent_core.kernels.states import EVENTS, MEANINGS
+from agent_core.wire import frames
+from agent_core.wire import models as m
+from agent_core.wire.methods import METHODS, Method, Role
+from generators.markdown import code, first_sentence, prose, table
+from generators.source import member_docs
+from generators.types import bounds, default, words
+
+_HEAD = f"""# RPC methods
+
+The agent serves ZeroMQ (a ROUTER socket) with msgpack, protocol version {versions.RPC_PROTOCOL}. agentctl and any Python
+program use `agent_core.client.AgentClient`, which has one typed method for each of these. On the
+0600 unix socket in the [state directory](state-directory.md) every caller has the role `admin`; over
+TCP the caller's CURVE key decides.
+
+Unknown parameters are refused, and every fault of a call is named at once. Amounts are decimal
+strings, times are seconds since the epoch, durations are seconds. A kernel's id may be shortened to a
+unique prefix.
+
+"""
+_EVENTS = """# Events
+
+`agentctl events` and the method [`watch_events`](rpc.md#watch_events) show what happens. Each change
+of a kernel's [state](kernel-states.md) is a **durable** event: it is written in the same transaction
+as the change itself, so that neither is ever there without the other. Its id is
+`<epoch>-<sequence>`; a new epoch begins whenever the agent starts, and an id never repeats.
+`agentctl events --json` prints one [EventItem](json.md#eventitem) for each.
+
+"""
+_DATA = """
+`data` of a durable event:
+
+| key | meaning |
+| --- | --- |
+| `from`, `to` | the state before (`null` for the first event) and after |
+| `incarnation` | how often the kernel has been created, from 1 |
+| `reason` | why it ends; see [reasons](kernel-states.md#reasons) |
+| `message` | the reason in words, where there is more to say |
+| `exit_code` | how its container ended, where that was seen |
+
+## Progress
+
+Progress is worth seeing but not worth keeping: it has no id, is never written, and is sent only to
+who asks for it.
+
+| event | `data` |
+| --- | --- |
+| `kernel.step` | `step` and its `phase`: `taking`, `held` (with `seconds`), `giving-back`, `given-back` |
+"""
+_SHAPES = """# JSON shapes
+
+With `--json` a command prints one JSON value on the standard output and nothing else. Commands that
+list print an array; commands that stream print one object for each line. An error is one object on
+the standard error, see [errors](errors.md). Exit codes: 0 done; 1 refused or failed; 2 usage; 3 the
+agent cannot be reached. A field may be added within a version of the protocol; none is renamed or
+removed.
+
+The shapes are those of the RPC. A field without a default is always there.
+
+"""
+_USED_BY = {
+    m.Status: "`agentctl status`",
+    m.PluginRow: "`agentctl plugins list`, an array",
+    m.PluginDetail: "`agentctl plugins show NAME` and `plugins why NAME`",
+    m.DeviceRow: "`agentctl devices list`, an array",
+    m.SlotRow: "`agentctl slots`, an array",
+    m.Created: "`agentctl kernels create --no-wait`",
+    m.KernelRow: "`agentctl kernels create`, `kernels list` (an array) and `kernels destroy`",
+    m.KernelDetail: "`agentctl kernels show ID`",
+    m.Leak: "`agentctl leaks`, an array; empty when all is well",
+    m.EventItem: "`agentctl events`, one object for each line",
+    m.OutputItem: "`agentctl exec`, one object for each line while the code runs",
+    m.RunResult: "`agentctl exec`, the last line",
+}
+
+
+def page() -> str:
+    """Write every method with its parameters and result, and the frames."""
+    docs = member_docs(Role)
+    roles = table(["role", "may"], [[code(r.name.lower()), docs[r.name]] for r in Role])
+    overview = table(
+        ["method", "role", "what it does"],
+        [[f"[`{x.name}`](#{x.name})", x.role.name.lower(), x.summary] for x in METHODS.values()],
+    )
+    parts = [_HEAD, overview, "\n## Roles\n\nEach role includes those before it.\n\n", roles]
+    parts += [_method(method) for method in METHODS.values()]
+    parts += ["\n## Frames\n\n", prose(frames.__doc__)]
+    return "".join(parts)
+
+
+def _method(method: Method[Any]) -> str:
+    lines = [f"\n## {method.name} {{ #{method.name} }}\n", method.summary + "\n"]
+    lines.append(f"- role: `{method.role.name.lower()}`")
+    lines.append(f"- answers: {_answer(method)}")
+    if method.item is not None:
+        lines.append(f"- streams: {_link(method.item)}")
+    if method.goes_on:
+        lines.append("- goes on when its caller no longer waits")
+    parameters = _fields(method.params)
+    text = "\n".join(lines) + "\n"
+    return text + (f"\n{_note(method)}\n\n{parameters}" if parameters else "\nIt takes nothing.\n")
+
+
+def _note(method: Method[Any]) -> str:
+    note = first_sentence(method.params.__doc__).removeprefix(f"Parameters of {method.name}")
+    note = note.lstrip(":;. ")
+    return f"Takes: {note}" if note else "Takes:"
+
+
+def _answer(method: Method[Any]) -> str:
+    return f"a list of {_link(method.result)}" if method.many else _link(method.result)
+
+
+def _link(model: type[m.Model]) -> str:
+    return f"[{model.__name__}](json.md#{model.__name__.lower()})"
+
+
+def _fields(model: type[m.Model]) -> str:
+    rows = []
+    for name, field in model.model_fields.items():
+        limits = bounds(field)
+        said = words(field.annotation) + (f" ({limits})" if limits else "")
+        rows.append([code(name), said, default(field)])
+    return table(["field", "type", "default"], rows) if rows else ""
+
+
+def events() -> str:
+    """Write the events."""
+    rows = [[code(EVENTS[state]), f"`{state}`", MEANINGS[state]] for state in EVENTS]
+    return _EVENTS + table(["event", "state", "meaning"], rows) + _DATA
+
+
+def shapes() -> str:
+    """Write every model that a method answers with or streams, and those inside of them."""
+    answered = [x.result for x in METHODS.values()] + [x.item for x in METHODS.values() if x.item]
+    inner = [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
+    ordered = dict.fromkeys([*_USED_BY, *answered, *inner])
+    return _SHAPES + "".join(_shape(model) for model in ordered)
+
+
+def _shape(model: type[m.Model]) -> str:
+    used = f"\nPrinted by {_USED_BY[model]}.\n" if model in _USED_BY else ""
+    text = f"\n## {model.__name__}\n\n{prose(model.__doc__)}{used}"
+    return f"{text}\n{_fields(model)}" if model.model_fields else text
+
+
