@@ -26,7 +26,7 @@ from agent_core.contracts.edits import (
 from agent_core.contracts.errors import ImageNotFound, InvalidSpec, Unsupported
 from agent_core.testing.backend_bench import at_work
 
-STAYS = ("/bin/sh", "-c", "echo ready-to-go; exec sleep 600")
+STAYS = ("/bin/sh", "-c", "echo ready-to-go; sleep 600; true")
 
 
 def spec_of(tmp_path, **edits):

@@ -27,7 +27,7 @@ from agent_core.testing.backend_bench import at_work, living, marked
 from agent_core.testing.backend_scripts import ContainerScripts
 
 SCRIPTS = ContainerScripts()
-STAYS = ("/bin/sh", "-c", "echo ready-to-go; exec sleep 600")
+STAYS = ("/bin/sh", "-c", "echo ready-to-go; sleep 600; true")
 
 
 def directory_of(setting, spec):

@@ -23,8 +23,8 @@ ERRORS = "shim.err"
 
 def replace_file(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file whole, or not at all."""
-    fresh = path + ".new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    fresh = f"{path}.{os.urandom(6).hex()}"  # others may be writing the same
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         os.write(fd, content)
     finally:

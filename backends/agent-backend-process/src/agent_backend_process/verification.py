@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent_backend_process.admission import limit_number
 from agent_core.contracts.edits import ContainerEdits
+
+_TRIES = 100
+_PERIOD = 0.005
 
 
 def differences(pid: int, edits: ContainerEdits) -> Iterator[str]:
@@ -28,7 +32,13 @@ def differences(pid: int, edits: ContainerEdits) -> Iterator[str]:
 
 
 def _environment(pid: int) -> dict[str, str]:
-    content = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes())
+    """Read the environment, which no container has empty; it looks so in the middle of an exec."""
+    path = Path(f"/proc/{pid}/environ")
+    for _ in range(_TRIES):
+        content = os.fsdecode(path.read_bytes())
+        if content:
+            break
+        time.sleep(_PERIOD)
     return dict(item.partition("=")[::2] for item in content.split("\0") if item)
 
 
