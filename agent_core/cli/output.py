@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -23,11 +22,15 @@ _STEP: Final = 1024
 
 def print_json(data: object) -> None:
     """Print one JSON document."""
+    import json
+
     click.echo(json.dumps(data, indent=2))
 
 
 def print_json_line(data: object) -> None:
     """Print one JSON document in one line, at once: a part of a stream."""
+    import json
+
     click.echo(json.dumps(data))
 
 
