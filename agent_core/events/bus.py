@@ -42,6 +42,7 @@ class EventBus:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._watchers: set[_Watcher] = set()
+        self._unsettled: dict[str, deque[EventItem]] = {}
 
     def published(self, events: Iterable[EventRow]) -> None:
         """Wake the watchers of events that have just become durable."""
@@ -51,10 +52,10 @@ class EventBus:
                     watcher.woken.set()
 
     def progress(self, name: str, kernel_id: str, session_id: str, data: Mapping[str, Any]) -> None:
-        """Tell something that is worth seeing but not worth keeping."""
-        interested = [w for w in self._watchers if w.wants_progress and w.concerns(kernel_id)]
-        if not interested:
-            return
+        """Tell something that is worth seeing but not worth keeping.
+
+        It is remembered until `settled`, for those who begin to watch in the middle.
+        """
         item = EventItem(
             id=None,
             name=name,
@@ -63,9 +64,15 @@ class EventBus:
             session_id=session_id,
             data=dict(data),
         )
-        for watcher in interested:
-            watcher.progress.append(item)
-            watcher.woken.set()
+        self._unsettled.setdefault(kernel_id, deque(maxlen=_PROGRESS_KEPT)).append(item)
+        for watcher in self._watchers:
+            if watcher.wants_progress and watcher.concerns(kernel_id):
+                watcher.progress.append(item)
+                watcher.woken.set()
+
+    def settled(self, kernel_id: str) -> None:
+        """Forget the progress of something that is complete."""
+        self._unsettled.pop(kernel_id, None)
 
     async def watch(
         self, kernel_id: str | None, *, since: str | None, follow: bool, progress: bool
@@ -77,6 +84,8 @@ class EventBus:
         """
         position = _sequence(since)
         watcher = _Watcher(kernel_id, wants_progress=progress)
+        if progress and kernel_id is not None:
+            watcher.progress.extend(self._unsettled.get(kernel_id, ()))
         self._watchers.add(watcher)
         try:
             while True:

@@ -220,6 +220,8 @@ class Owner:
 
     async def _change(self, state: KernelState, **values: Any) -> None:
         await self.journal.change(state, **values)
+        if state in (KernelState.RUNNING, KernelState.TERMINATED):
+            self._services.bus.settled(self.kernel_id)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -74,7 +74,7 @@ def table(result: dict[str, Any]) -> str:
         "",
         (
             f"Commit `{where['commit']}`, {where['cpus']} CPUs, Python {where['python']}, "
-            f"{where['system']}, {where['date']}. Times are the best of several tries unless the row "
+            f"{where['system']}, {where['date']}. Times are the best of several tries unless a row "
             "says otherwise; ratios are within one run."
         ),
         "",
