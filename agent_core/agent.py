@@ -22,6 +22,7 @@ from agent_core.kernels.adoption import adopt_all
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.intents import Ending
+from agent_core.kernels.logs import LogStore
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.states import Reason
@@ -116,7 +117,10 @@ class Agent:
         )
         runner: KernelRunner = host.runner.instance
         bus = EventBus(ledger)
-        return Services(settings, ledger, bus, allocator, devices, backend, host.scratch, runner)
+        logs = LogStore(config.paths.state / "kernel-logs")
+        return Services(
+            settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs
+        )
 
     async def _serve(self, node: NodeService, kernels: KernelService) -> None:
         dispatcher = Dispatcher(node, kernels, CodeService(kernels))
@@ -189,7 +193,10 @@ class Agent:
 
     async def _forget_once(self) -> None:
         before = clock.wall() - self._services.settings.retention
-        await self._services.ledger.write(FORGETTING, lambda tx: tx.forget_ended(before))
+        forgotten = await self._services.ledger.write(
+            FORGETTING, lambda tx: tx.forget_ended(before)
+        )
+        self._services.logs.forget(forgotten)
 
 
 async def serve(

@@ -242,13 +242,13 @@ class KernelService:
         return row_of(row)
 
     async def logs(self, kernel_id: str, *, follow: bool) -> AsyncIterator[m.LogItem]:
-        """Yield the kernel's log while its container exists."""
+        """Yield the kernel's log; of an ended one, the tail that was kept."""
         row = await self.find(kernel_id)
         if row.ended_at is not None:
-            raise NotFound(
-                f"kernel {row.kernel_id} has ended and its log was given back with its container"
-            )
-        async for data in self._services.backend.logs(row.container or "", follow=follow):
+            chunks = self._services.logs.read(row.kernel_id)
+        else:
+            chunks = self._services.backend.logs(row.container or "", follow=follow)
+        async for data in chunks:
             yield m.LogItem(data=data)
 
     async def events(

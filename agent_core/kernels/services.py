@@ -11,6 +11,7 @@ from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
+from agent_core.kernels.logs import LogStore
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
 
@@ -52,4 +53,5 @@ class Services:
     backend: ContainerBackend
     scratch: LoadedPlugin
     runner: KernelRunner
+    logs: LogStore
     base_env: Mapping[str, str] = field(default_factory=dict)

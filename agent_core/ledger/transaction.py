@@ -89,15 +89,16 @@ class Transaction:
         )
         return [row[0] for row in rows]
 
-    def forget_ended(self, before: float) -> int:
+    def forget_ended(self, before: float) -> list[str]:
         """Delete kernels that ended before a time and hold nothing, and their events."""
-        doomed = (
+        doomed = self._db.execute(
             "SELECT kernel_id FROM kernels WHERE ended_at < ? "
-            "AND kernel_id NOT IN (SELECT kernel_id FROM holds)"
-        )
-        self._db.execute(f"DELETE FROM outbox WHERE kernel_id IN ({doomed})", [before])  # noqa: S608 - a constant
-        cursor = self._db.execute(f"DELETE FROM kernels WHERE kernel_id IN ({doomed})", [before])  # noqa: S608 - a constant
-        return cursor.rowcount
+            "AND kernel_id NOT IN (SELECT kernel_id FROM holds)",
+            [before],
+        ).fetchall()
+        self._db.executemany("DELETE FROM outbox WHERE kernel_id = ?", doomed)
+        self._db.executemany("DELETE FROM kernels WHERE kernel_id = ?", doomed)
+        return [row[0] for row in doomed]
 
     # ---- holds ----
 
