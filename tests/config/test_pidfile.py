@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent_core.config.pidfile import pid_file
+from agent_core.contracts.errors import InvalidConfig
+
+
+def test_the_file_holds_the_pid_as_long_as_it_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "run/agent.pid"
+    with pid_file(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+        assert [p.name for p in path.parent.iterdir()] == ["agent.pid"]
+    assert not path.exists()
+
+
+def test_the_file_of_another_agent_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "agent.pid"
+    with pid_file(path):
+        path.write_text("1\n")
+    assert path.read_text() == "1\n"
+
+
+def test_a_device_is_not_replaced_and_no_path_is_no_file() -> None:
+    with pid_file(Path(os.devnull)), pid_file(None):
+        assert Path(os.devnull).is_char_device()
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidConfig, match="pid file"), pid_file(tmp_path / "file/agent.pid"):
+        raise AssertionError("never entered")
