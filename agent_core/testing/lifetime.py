@@ -43,7 +43,8 @@ print(json.dumps({
     "modules": sorted(sys.modules),
     "threads": len(os.listdir("/proc/self/task")),
     "sockets": [t for t in map(target, os.listdir("/proc/self/fd")) if t.startswith("socket:")],
-}))
+}), flush=True)
+os._exit(0)
 """
 
 
@@ -92,7 +93,8 @@ class PluginContract:
             timeout=60,
             check=False,
         )
-        assert found.returncode == 0, found.stderr
+        code, said = found.returncode, found.stderr
+        assert code == 0, f"importing {entry_module} ends with exit status {code}: {said}"
         seen = json.loads(found.stdout.splitlines()[-1])
         heavy = {m.partition(".")[0] for m in seen["modules"]} & set(self.forbidden_imports)
         assert not heavy, f"importing {entry_module} imports {sorted(heavy)}; import them in open()"
