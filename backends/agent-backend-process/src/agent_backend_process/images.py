@@ -7,7 +7,6 @@ numpy = { path = "/opt/numpy/bin/python", type = "python" }
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -55,6 +54,8 @@ class Interpreters:
         return None if path is None else _describe(name, path, runtime)
 
     def _not_found(self, name: str) -> ImageNotFound:
+        import difflib  # only a mistake needs it
+
         names = [image.name for image in self.images()]
         near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
