@@ -32,8 +32,8 @@ _VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
 class MockDevice(ComputeDevice):
     """Mock accelerators of one kind, as the file declares them.
 
-    Which slots and series there are depends on the file: the class declares them by globs, and an
-    opened instance by their names and with the file's formats.
+    Which slots and series there are depends on the file: the class declares slots by globs and the
+    series of the usual kinds, and an opened instance what the file really has, with its formats.
     """
 
     info = PluginInfo(
@@ -47,6 +47,7 @@ class MockDevice(ComputeDevice):
             SlotInfo("*.device:*-mig", SlotType.UNIQUE, "Partitions of mock accelerators"),
         ),
         exclusive_slots=("*.device", "*.shares", "*.device:*-mig"),
+        metrics=tuple(series for kind in _VISIBLE for series in readings.declared(kind)),
     )
 
     def __init__(self) -> None:
