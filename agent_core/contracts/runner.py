@@ -31,9 +31,9 @@ In detail:
 
 - A frame's length counts the JSON alone and is at most `MAX_FRAME`. What is no frame, or no object
   with a ``type``, ends the connection; unknown types and keys are ignored by both sides.
-- The runner's hello comes first and has a ``stream``, a random name of this process's numbers. The
-  agent's repeats the ``stream`` that its ``acked`` belongs to and says ``acked: 0`` for one that it
-  does not know; numbers of a runner process that is gone mean nothing to the next one.
+- The runner's hello comes first and has a ``stream``, a random name of this runner process.
+  Nothing of it was acknowledged before its first connection, so an ``acked`` in the first hello
+  that it gets belongs to an earlier process of the kernel, and its own numbers go on after that.
 - ``runs`` names every run that waits, runs, or has a ``finished`` that is not acknowledged. A run
   that is missing there after a reconnect was never received (execute it again: the runner runs no
   run_id twice) or, when the ``stream`` is another one, was lost with the runner.
@@ -42,8 +42,8 @@ In detail:
   the runner stops reading output when `OUTPUT_BOUND` bytes are unacknowledged.
 - Bytes of output, in ``credit`` and ``truncated``, are those of ``text`` in UTF-8. Only ``output``
   costs credit, but order is kept: what follows a waiting output waits with it. An output message
-  holds at most `OUTPUT_CHUNK` bytes and is sent when the credit covers it whole, so the first
-  credit is at least that much. Credit spent is given again as the output is passed on.
+  holds at most `OUTPUT_CHUNK` bytes and is sent when the credit covers it whole, so an agent lets
+  at least that much be on the way. Credit spent is given again as the output is passed on.
 - While the agent is away output is kept up to `OUTPUT_BOUND`, then counted as truncated; while it
   is connected nothing is dropped and the code waits.
 - Runs go one after the other in the order received. ``timeout`` is seconds from ``started``, None

@@ -23,7 +23,7 @@ DEADLINE = 20.0
 
 
 def frame(message):
-    body = json.dumps(message).encode()
+    body = json.dumps(message, ensure_ascii=False).encode()
     return struct.pack(">I", len(body)) + body
 
 
@@ -44,7 +44,8 @@ class Agent:
         self.hellos = []
         self.duplicates = []
         self.gaps = []
-        self.received = {}
+        self.received = 0
+        self.acked = None
         self.longest = 0
         self.keep_text = True
         self.connection = None
@@ -69,22 +70,30 @@ class Agent:
             hello = self._read(stream)
             assert hello["type"] == "hello"
             with self.changed:
-                last = self.received.setdefault(hello["stream"], 0)
                 self.hellos.append(hello)
-            reply = {"type": "hello", "protocol": 1, "acked": last, "stream": hello["stream"]}
-            connection.sendall(frame(reply))
+                self.changed.notify_all()
+            greeting = self.greeting(hello)
+            connection.sendall(frame(greeting))
+            if greeting["type"] != "hello" or greeting["protocol"] != 1:
+                stream.read()
+                raise EOFError  # as it should be: the runner has hung up
             if self.auto_credit:
                 connection.sendall(frame({"type": "credit", "bytes": self.window}))
             with self.changed:
                 self.connection = connection
                 self.changed.notify_all()
             while True:
-                self._take(connection, hello["stream"], self._read(stream))
+                self._take(connection, self._read(stream))
         connection.close()
         with self.changed:
             if self.connection is connection:
                 self.connection = None
             self.changed.notify_all()
+
+    def greeting(self, hello):
+        """What to say to a runner that has said hello."""
+        acked = self.received if self.acked is None else self.acked
+        return {"type": "hello", "protocol": 1, "acked": acked}
 
     def _read(self, stream):
         header = stream.read(4)
@@ -97,24 +106,25 @@ class Agent:
             raise EOFError
         return json.loads(body)
 
-    def _take(self, connection, stream, message):
+    def _take(self, connection, message):
         size = len(message.get("text", "").encode())
-        with self.changed:
-            last = self.received[stream]
-            if message["seq"] <= last:
-                self.duplicates.append(message)
-            else:
-                if message["seq"] != last + 1:
-                    self.gaps.append((last, message["seq"]))
-                self.received[stream] = message["seq"]
-                if not self.keep_text and message["type"] == "output":
-                    message = {**message, "text": "", "size": size}
-                self.messages.append(message)
-            self.changed.notify_all()
+        # First, so that a test that has seen a message may rely on its acknowledgement.
         if self.auto_ack:
             connection.sendall(frame({"type": "ack", "seq": message["seq"]}))
         if self.auto_credit and size:
             connection.sendall(frame({"type": "credit", "bytes": size}))
+        with self.changed:
+            last = self.received
+            if message["seq"] <= last:
+                self.duplicates.append(message)
+            else:
+                if message["seq"] != last + 1 and last:
+                    self.gaps.append((last, message["seq"]))
+                self.received = message["seq"]
+                if not self.keep_text and message["type"] == "output":
+                    message = {**message, "text": "", "size": size}
+                self.messages.append(message)
+            self.changed.notify_all()
 
     def wait(self, condition, timeout=DEADLINE, what="it"):
         with self.changed:

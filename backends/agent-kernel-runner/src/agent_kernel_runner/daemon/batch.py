@@ -91,6 +91,10 @@ class Batch(Executor):
         """Interrupt the present command; no further step follows."""
         self._signal(signal.SIGINT)
 
+    def urge(self) -> None:
+        """Terminate: a shell that is just starting a program can miss an interrupt."""
+        self._signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill the present command's process group; no further step follows."""
         self._signal(signal.SIGKILL)

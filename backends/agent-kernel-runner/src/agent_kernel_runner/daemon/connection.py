@@ -135,10 +135,7 @@ class Connection:
         if self._deadline is not None:
             self._deadline.cancel()
         self._backoff = FIRST_BACKOFF
-        acked = _count(hello.get("acked"))
-        # Numbers of an earlier process of this kernel mean nothing here.
-        foreign = hello.get("stream", self._stream) != self._stream or acked > self._outbox.last
-        self._outbox.connect(0 if foreign else acked)
+        self._outbox.connect(_count(hello.get("acked")))
         self._pump()
 
     def _pump(self) -> None:

@@ -70,6 +70,9 @@ class Executor:
         """Interrupt the current run, as a person at a terminal would."""
         raise NotImplementedError
 
+    def urge(self) -> None:
+        """Ask once more and more firmly, half way between `interrupt` and `kill`."""
+
     def kill(self) -> None:
         """Kill the current run with everything in its process group."""
         raise NotImplementedError

@@ -60,14 +60,10 @@ class Outbox:
         self._sent: deque[Message] = deque()
         self._waiting: deque[Message] = deque()
         self._last = 0
+        self._fresh = True
         self._credit = 0
         self._held = 0
         self._queued = 0
-
-    @property
-    def last(self) -> int:
-        """The highest number given so far."""
-        return self._last
 
     def add(self, kind: str, **fields: object) -> None:
         """Append a message that is no output."""
@@ -123,10 +119,19 @@ class Outbox:
         """Begin a conversation with an agent that has everything up to `acked`."""
         self.disconnect()
         self.connected = True
-        while self._waiting and self._waiting[0].seq <= acked:
+        if self._fresh:
+            self._renumber(acked)
+        while self._waiting and self._waiting[0].seq <= acked <= self._last:
             message = self._waiting.popleft()
             self._queued -= message.size
             self._forget(message)
+
+    def _renumber(self, acked: int) -> None:
+        """Go on after the numbers of an earlier process of this kernel, which the agent has."""
+        self._fresh = False
+        self._last += acked
+        for message in self._waiting:
+            message.seq += acked
 
     def disconnect(self) -> None:
         """End the conversation: what is unacknowledged waits to be sent again."""

@@ -174,9 +174,14 @@ class Runs:
         if self._current is None or self._ending or self._stopping == TIMEOUT:
             return
         if not self._stopping:
+            self._timers.append(self._loop.call_later(self._grace / 2, self._urge))
             self._timers.append(self._loop.call_later(self._grace, self._kill))
         self._stopping = status
         self._executor().interrupt()
+
+    def _urge(self) -> None:
+        if self._current is not None and not self._ending:
+            self._executor().urge()
 
     def _kill(self) -> None:
         if self._current is not None and not self._ending:

@@ -70,6 +70,11 @@ class Shell(Executor):
             self._interrupted = True
             self._process.signal(signal.SIGINT)
 
+    def urge(self) -> None:
+        """Terminate: a shell that is just starting a program can miss an interrupt."""
+        if self._process is not None:
+            self._process.signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill the shell and its process group."""
         if self._process is not None:
