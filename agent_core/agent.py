@@ -13,8 +13,10 @@ import structlog
 
 from agent_core import clock
 from agent_core.config.model import AgentConfig
+from agent_core.config.pidfile import pid_file
 from agent_core.contracts.backend import ContainerBackend
 from agent_core.contracts.errors import AgentError, InvalidConfig
+from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.plugin_host import PluginHost
@@ -79,6 +81,7 @@ class Agent:
         for directory in (paths.state, paths.run, run_root):
             _private_directory(directory)
         self._stack.enter_context(StateLock(paths.state))
+        self._stack.enter_context(pid_file(self._config.agent.pid_file))
         ledger = Ledger(paths.state / "ledger.db")
         ledger.open()
         self._stack.callback(ledger.close)
@@ -114,13 +117,25 @@ class Agent:
             run_root=run_root,
             stop_grace=config.container.stop_grace,
             init_timeout=config.kernel_lifecycles.init_timeout,
+            scratch_size=self._scratch_size(host),
         )
         runner: KernelRunner = host.runner.instance
-        bus = EventBus(ledger)
+        bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")
         return Services(
             settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs
         )
+
+    def _scratch_size(self, host: PluginHost) -> int | None:
+        """The configured size, where the scratch manager can limit one at all."""
+        size = self._config.container.scratch_size
+        if not size or host.scratch.info.supports("size-limit") is Support.YES:
+            return size or None
+        self._warnings += (
+            f"[container] scratch-size has no effect: {host.scratch.record.label} has no limits",
+        )
+        log.warning(self._warnings[-1])
+        return None
 
     async def _serve(self, node: NodeService, kernels: KernelService) -> None:
         dispatcher = Dispatcher(node, kernels, CodeService(kernels))

@@ -56,6 +56,7 @@ class NodeService:
             started_at=self._started_at,
             backend=self._services.backend.info.name,
             isolation=self._isolation(),
+            scaling_group=self._config.agent.scaling_group,
             state_dir=str(self._config.paths.state),
             addresses=list(self.addresses),
             kernels=self._kernels.counts(),

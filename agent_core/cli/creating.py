@@ -42,7 +42,6 @@ async def create_kernel(
     progress = _Progress(quiet=current().json)
     try:
         async with asyncio.timeout(timeout):
-            progress.catch_up(await agent.get_kernel_status(kernel_id))
             await _follow(agent, kernel_id, progress)
             row = await agent.wait_kernel(kernel_id, ["RUNNING"])
     except TimeoutError as exc:

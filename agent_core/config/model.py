@@ -149,7 +149,7 @@ class ContainerSection(Section):
 class ResourceSection(Section):
     """What of the node is kept from kernels, and how devices are chosen: ``[resource]``."""
 
-    reserved_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 1
+    reserved_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 0
     reserved_mem: Size = 1 << 30
     allocation_strategy: Annotated[
         Literal["fill", "evenly"], Field(description="fill or evenly")

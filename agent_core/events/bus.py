@@ -7,10 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
+import structlog
+
 from agent_core import clock
 from agent_core.contracts.errors import InvalidArgument
 from agent_core.ledger import EventRow, Ledger
 from agent_core.wire.models import EventItem
+
+log = structlog.get_logger(__name__)
 
 _PAGE = 500
 _PROGRESS_KEPT = 256
@@ -35,18 +39,25 @@ class _Watcher:
 class EventBus:
     """The agent's events to whoever watches.
 
+    Args:
+        ledger: Where durable events are kept.
+        log_events: Whether each durable event is logged as well (``[debug] log-events``).
+
     Durable events are published after their transaction is committed and are read from the ledger
     by each watcher at its own pace. Progress is kept in memory only.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, log_events: bool = False) -> None:
         self._ledger = ledger
+        self._log_events = log_events
         self._watchers: set[_Watcher] = set()
         self._unsettled: dict[str, deque[EventItem]] = {}
 
     def published(self, events: Iterable[EventRow]) -> None:
         """Wake the watchers of events that have just become durable."""
         for event in events:
+            if self._log_events:
+                log.info(event.name, id=event.id, kernel_id=event.kernel_id, **event.data)
             for watcher in self._watchers:
                 if watcher.concerns(event.kernel_id):
                     watcher.woken.set()

@@ -112,7 +112,8 @@ class GivingBack:
         async with asyncio.timeout(settings.stop_grace + settings.call_timeout):
             await backend.stop(hold.key, settings.stop_grace)
             status: Any = await backend.inspect(hold.key)
-            with contextlib.suppress(AgentError):  # a log that cannot be read must not hold a device
+            # A log that cannot be read must not keep a device held.
+            with contextlib.suppress(AgentError):
                 await self._services.logs.collect(backend, hold.key, hold.kernel_id)
         if status.presence is Presence.PRESENT and status.state is ContainerState.EXITED:
             self.exit = status.exit

@@ -28,6 +28,9 @@ class Settings:
         call_timeout: Seconds for one call of the backend.
         retention: Seconds that ended kernels and their events are kept.
         log_limit: Bytes of output kept for one kernel.
+        scratch_size: Bytes of scratch for a kernel that asks for no size; None is without limit.
+        retry_first: Seconds before the first retry of what could not be given back.
+        retry_most: Seconds between two retries at the most.
     """
 
     agent_id: str
@@ -37,6 +40,7 @@ class Settings:
     call_timeout: float = 60.0
     retention: float = 7 * 86400.0
     log_limit: int = 10 << 20
+    scratch_size: int | None = None
     retry_first: float = 0.5
     retry_most: float = 60.0
 

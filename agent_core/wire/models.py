@@ -38,6 +38,7 @@ class Status(Model):
     started_at: float
     backend: str
     isolation: str
+    scaling_group: str = "default"
     state_dir: str
     addresses: list[str]
     kernels: dict[str, int]

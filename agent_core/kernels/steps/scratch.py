@@ -28,7 +28,8 @@ class ScratchStep(Step):
     async def take(self, build: Assembly) -> None:
         """Create the scratch and its work and config directories."""
         size = build.spec.scratch_size
-        limit = Amount.parse_size(size).value if size is not None else None
+        default = self.services.settings.scratch_size
+        limit = Amount.parse_size(size).value if size is not None else default
         build.scratch = await self.services.scratch.call(
             "create", build.spec.kernel_id, limit, lane="storage"
         )
