@@ -6,7 +6,7 @@ Blocks of one page share a directory and the agents that the page starts. In the
 - ``toml`` is parsed, and checked as a configuration unless its title says that it is another file;
 - ``python`` without a title is run as a script;
 - ``console`` runs every line that begins with ``$``; what follows is what must be printed, where
-  ``...`` stands for any words. ``agentctl serve`` stays in the background.
+  ``...`` stands for any words. ``agentctl serve`` stays in the background, unless it is shown to fail.
 
 A comment before a block says how it differs: ``<!-- test: skip REASON -->`` leaves it out,
 ``<!-- test: exits N -->`` expects that exit code, ``<!-- test: stop -->`` ends the agent that was
@@ -162,7 +162,7 @@ class Reader:
         assert not loaded.warnings, f"{where}: {loaded.warnings}"
 
     def _run(self, command, shown, code, where):
-        if "agentctl serve" in command:
+        if "agentctl serve" in command and not code:
             printed, returned = self._serve(command), 0
         else:
             done = self._subprocess(["bash", "-c", command])
