@@ -222,7 +222,7 @@ class PluginHost:
         except AgentError as exc:
             self._failed(plugin, "open", exc)
         else:
-            record.note("open", "ready", state=PluginState.READY)
+            record.note("open", "ready", state=PluginState.READY, info=plugin.info)
 
     def _failed(self, plugin: LoadedPlugin, stage: str, exc: AgentError) -> None:
         reason = exc.message

@@ -60,6 +60,10 @@ class Adapter(Protocol):
         """Call a method of the plugin and return its reply; ``open`` makes the object first."""
         ...
 
+    def info(self) -> object:
+        """Return what the open object says of itself, which may be more exact than its class."""
+        ...
+
 
 class InlineAdapter:
     """The plugin's object in this process."""
@@ -76,13 +80,17 @@ class InlineAdapter:
             return None
         return getattr(self.instance, method)(*args)
 
+    def info(self) -> object:
+        """Return the object's own description."""
+        return getattr(self.instance, "info", None)
+
 
 class LoadedPlugin:
     """A plugin that was imported, as the rest of the agent uses it."""
 
     def __init__(self, record: PluginRecord, info: PluginInfo, adapter: Adapter) -> None:
         self.record = record
-        self.info = info
+        self._info = info
         self._adapter = adapter
         self._lanes = {
             name: Lane(
@@ -95,6 +103,15 @@ class LoadedPlugin:
             )
             for name, concurrency in LANES[record.kind].items()
         }
+
+    @property
+    def info(self) -> PluginInfo:
+        """The plugin's description: the open object's, as far as it is about the same plugin."""
+        refined = self._adapter.info()
+        if not isinstance(refined, PluginInfo):
+            return self._info
+        same = (refined.kind, refined.name) == (self._info.kind, self._info.name)
+        return refined if same else self._info
 
     def __repr__(self) -> str:
         return f"<{self.record.label}: {self.record.state}>"

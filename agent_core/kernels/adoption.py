@@ -44,11 +44,10 @@ def _restore(services: Services, holds: list[HoldRow]) -> None:
 
 
 def _restore_one(services: Services, claim: Claim) -> None:
-    try:
-        services.allocator.apply(claim)
-    except AgentError as exc:
-        # The kernel runs all the same; what it has cannot be given twice only because it is full.
-        log.warning("a claim cannot be restored", claim=claim.id, error=exc.message)
+    # The kernel runs all the same, and what it has must not be given to another.
+    overdrawn = services.allocator.restore(claim)
+    if overdrawn:
+        log.warning("a restored claim does not fit any more", claim=claim.id, because=overdrawn)
 
 
 async def _sightings(services: Services) -> dict[str, ContainerStatus] | None:

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Claim, Device, Grant
-from agent_core.contracts.errors import AgentError, DevicesUnknown, NotFound, WrongState
+from agent_core.contracts.errors import (
+    AgentError,
+    DevicesUnknown,
+    InsufficientResource,
+    NotFound,
+    WrongState,
+)
 from agent_core.contracts.info import PluginInfo
 from agent_core.resources.catalogue import Catalogue, SlotSpec
 from agent_core.resources.counters import Room
@@ -176,6 +182,25 @@ class Allocator:
         if over:
             raise overdrawn(claim.id, over, {counter: left[counter] for counter in over})
         self._hold(claim)
+
+    def restore(self, claim: Claim) -> str:
+        """Apply a claim that a kernel really has, whatever the counters say.
+
+        Where less is left than it draws, since a device or a limit shrank meanwhile, it is drawn
+        all the same: what is overdrawn is never given to anybody else.
+
+        Returns:
+            Why it does not fit, or nothing when it does.
+
+        Raises:
+            WrongState: when this claim is already there; nothing changed.
+        """
+        try:
+            self.apply(claim)
+        except InsufficientResource as exc:
+            self._hold(claim)
+            return exc.message
+        return ""
 
     def release(self, claim_id: str) -> Claim:
         """Take a claim back and return it.
