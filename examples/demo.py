@@ -25,14 +25,12 @@ COLOR = sys.stdout.isatty()
 START_DEADLINE = 30.0
 COMMAND_DEADLINE = 60.0
 
-STREAM = """
-import math, time
+STREAM = """import math, time
 for digits in range(1, 6):
     time.sleep(0.3)
-    print(f"pi to {digits} digits: {math.pi:.{digits}f}")
-"""
-QUESTION = "name = input('Who are you? '); print(f'Hello {name}, {6 * 7} is the answer.')"
-GPU = "import os; print('visible:', os.environ['CUDA_VISIBLE_DEVICES'])"
+    print(f"pi to {digits} digits: {math.pi:.{digits}f}")"""
+QUESTION = 'name = input("Who are you? "); print(f"Hello {name}, {6 * 7} is the answer.")'
+GPU = 'import os; print("visible:", os.environ["CUDA_VISIBLE_DEVICES"])'
 MISTAKE = "def half(x):\n    return x / 0\n\nhalf(42)"
 WORK = "data = bytearray(64 << 20); print(sum(i * i for i in range(2_000_000)))"
 
@@ -56,8 +54,7 @@ class Demo:
 
     def agentctl(self, *arguments: str, answer: str | None = None, fails: bool = False) -> None:
         """Run one agentctl command as a person would, and show what it prints."""
-        shown = [shlex.quote(a) if "\n" not in a else "'...'" for a in arguments]
-        say("$ agentctl " + " ".join(shown), dim=True)
+        say("$ agentctl " + shlex.join(arguments), dim=True)
         done = subprocess.run(
             [AGENTCTL, *arguments, "-f", str(self.config)],
             input=answer,
