@@ -54,6 +54,7 @@ class Connection:
         self._socket = _dealer(keys, remote=isinstance(address, TcpAddress))
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
         self._directory: int | None = None
+        self._endpoint = ""
         self._stands = False
         self._problem: AgentUnreachable | None = None
         self._changed: asyncio.Future[None] = self._loop.create_future()
@@ -69,7 +70,8 @@ class Connection:
             AgentUnreachable: when nobody listens, the key is refused, or time is up.
         """
         try:
-            self._socket.connect(self._endpoint())
+            self._endpoint = self._resolve()
+            self._socket.connect(self._endpoint)
         except zmq.ZMQError as exc:
             raise self._unreachable(exc.strerror) from exc
         self._watch()
@@ -81,6 +83,8 @@ class Connection:
 
     def send(self, data: bytes) -> bool:
         """Send without waiting; False when the connection does not take it now."""
+        if not self._stands:
+            return False  # libzmq would keep it for an agent that may come much later
         try:
             self._socket.send(data, zmq.NOBLOCK)
             sent = True
@@ -117,7 +121,7 @@ class Connection:
 
     # ---- connecting ----------------------------------------------------------------------------
 
-    def _endpoint(self) -> str:
+    def _resolve(self) -> str:
         if isinstance(self.address, TcpAddress):
             self._socket.ipv6 = self.address.host.startswith("[")
             return str(self.address)
@@ -169,8 +173,13 @@ class Connection:
         if not self._stands:
             self._problem = self._problem or self._unreachable("it closed the connection")
             return
-        self._drain()  # what arrived before the break still counts
+        while self._readable():  # what arrived before the break still counts
+            self._read()
         self._stands = False
+        # What was sent since then must not reach the agent once it is back: nobody waits for it.
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
         self._lost(self._unreachable("the connection was lost"))
 
     # ---- what went wrong -----------------------------------------------------------------------
@@ -238,8 +247,6 @@ def _dealer(keys: ClientKeys | None, *, remote: bool) -> zmq.Socket[bytes]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
-    # Without a connection a send fails at once, rather than wait for an agent that may never come.
-    socket.set(zmq.IMMEDIATE, 1)
     socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
     socket.set(zmq.RECONNECT_IVL_MAX, 1_000)
     if remote:
