@@ -27,7 +27,14 @@ def difference(path: Path, text: str) -> str:
     """Say what would change in a file; empty when nothing would."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = difflib.unified_diff(
-        old.splitlines(), text.splitlines(), f"{path.name} (committed)", f"{path.name} (code)", "", "", 1, ""
+        old.splitlines(),
+        text.splitlines(),
+        f"{path.name} (committed)",
+        f"{path.name} (code)",
+        "",
+        "",
+        1,
+        "",
     )
     return "\n".join(lines)
 

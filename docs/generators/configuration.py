@@ -15,17 +15,17 @@ from generators.types import words
 
 _HEAD = """# Configuration
 
-One TOML file, the environment and the command line, each over the one before. Every key below may be
-left out. All faults are reported at once, each with its file and line and what to write instead:
-`agentctl config check`. `agentctl config show` prints what is in effect.
+One TOML file, the environment and the command line, each over the one before. Every key below may
+be left out. All faults are reported at once, each with its file and line and what to write
+instead: `agentctl config check`. `agentctl config show` prints what is in effect.
 
 ## Where it comes from
 
 """
 _ENVIRONMENT = """
-Every key can be set by a variable: `AGENT_`, the path to the key with `__` between the parts, and `_`
-for each hyphen. `AGENT_AGENT__ID=i-one` sets `id` of `[agent]`. A list is JSON or has commas between
-its items. These variables have names of their own:
+Every key can be set by a variable: `AGENT_`, the path to the key with `__` between the parts, and
+`_` for each hyphen. `AGENT_AGENT__ID=i-one` sets `id` of `[agent]`. A list is JSON or has commas
+between its items. These variables have names of their own:
 
 """
 _ALIASES = """
@@ -39,22 +39,22 @@ _PENDING = """
 ## Known, and not yet in effect
 
 These keys are known from the system whose place this agent takes. They are accepted, announced in
-the log and by `agentctl config check`, and do nothing yet. Any other unknown key is a fault, with the
-nearest known key as a suggestion.
+the log and by `agentctl config check`, and do nothing yet. Any other unknown key is a fault, with
+the nearest known key as a suggestion.
 
 """
 _PLUGIN = """
 ## [plugin.NAME] { #plugin-name }
 
 A table of the plugin of that name, checked by the schema which the plugin itself declares;
-`agentctl plugins show NAME` prints it. Keys of the plugins of this repository are in the README of
-each distribution.
+`agentctl plugins show NAME` prints it. Keys of the plugins of this repository are in the README
+of each distribution.
 """
 
 MEANINGS: Mapping[str, str] = {
     "agent.id": "the agent's name: of its state directory, and part of every container's name",
     "agent.backend": "the one backend plugin to load",
-    "agent.rpc-listen-addr": "where the RPC is served over TCP, with CURVE; `\"none\"` for no TCP",
+    "agent.rpc-listen-addr": 'where the RPC is served over TCP, with CURVE; `"none"` for no TCP',
     "agent.rpc-insecure": "serve TCP without CURVE: whoever can connect may do everything",
     "agent.allow-compute-plugins": "device plugins that may load; absent: all, empty: none",
     "agent.block-compute-plugins": "device plugins that may not load; wins over every allow list",
@@ -82,7 +82,7 @@ MEANINGS: Mapping[str, str] = {
     "logging.file.backup-count": "how many rotated files are kept",
     "logging.file.rotation-size": "the size at which the file is rotated",
     "logging.file.format": "how a line looks: simple, verbose or json",
-    "logging.pkg-ns": "levels of single loggers by name; `\"\"` is the root",
+    "logging.pkg-ns": 'levels of single loggers by name; `""` is the root',
     "debug.enabled": "log everything that the agent itself has to say",
     "debug.log-events": "log every event",
     "kernel-lifecycles.init-timeout": "how long a kernel's runner has to connect",
@@ -93,7 +93,9 @@ MEANINGS: Mapping[str, str] = {
 def page() -> str:
     """Write every key of the model, the aliases and the pending keys."""
     order = [*sources.search_order({"HOME": "~"})]
-    places = "".join(f"{i}. `{place}`\n" for i, place in enumerate(["$AGENT_CONFIG_FILE", *order], 1))
+    places = "".join(
+        f"{i}. `{place}`\n" for i, place in enumerate(["$AGENT_CONFIG_FILE", *order], 1)
+    )
     first = "The file named by `-f`; without it the first of these that exists:\n\n"
     parts = [_HEAD, first, places, _ENVIRONMENT, _short_variables()]
     parts += list(_sections(AgentConfig, ()))
@@ -122,7 +124,8 @@ def _sections(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
     if path:
         rows = [_row(section, name, field, path) for name, field in plain.items()]
         title = _dotted(path)
-        yield f"\n## [{title}] {{ #{title.replace('.', '-')} }}\n\n{first_sentence(section.__doc__)}\n\n"
+        anchor, meaning = title.replace(".", "-"), first_sentence(section.__doc__)
+        yield f"\n## [{title}] {{ #{anchor} }}\n\n{meaning}\n\n"
         yield table(["key", "value", "default", "meaning"], rows)
     for name, field in section.model_fields.items():
         inner = _section_of(field)
@@ -132,13 +135,19 @@ def _sections(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
 
 def _row(section: type[Section], name: str, field: FieldInfo, path: tuple[str, ...]) -> list[str]:
     dotted = _dotted((*path, kebab(name)))
-    return [code(kebab(name)), _value(field), _default(section, name, field, path), MEANINGS[dotted]]
+    return [
+        code(kebab(name)),
+        _value(field),
+        _default(section, name, field, path),
+        MEANINGS[dotted],
+    ]
 
 
 def _section_of(field: FieldInfo) -> type[Section] | None:
     kind = field.annotation
-    is_section = isinstance(kind, type) and issubclass(kind, Section)
-    return kind if is_section and kind is not model.Address else None
+    if isinstance(kind, type) and issubclass(kind, Section) and kind is not model.Address:
+        return kind
+    return None
 
 
 def _value(field: FieldInfo) -> str:

@@ -29,8 +29,8 @@ def device() -> str:
 
 def _limit() -> str:
     return (
-        f"it has at most {inventory.MAX_DEVICES} devices. A reply with any fault is refused, and the "
-        "previous inventory stands."
+        f"it has at most {inventory.MAX_DEVICES} devices. A reply with any fault is refused, and "
+        "the previous inventory stands."
     )
 
 
@@ -116,13 +116,17 @@ def _class(value: type, level: int) -> Iterator[str]:
 
 def _enum(value: type[Enum]) -> str:
     docs = member_docs(value)
-    rows = [[code(f"{value.__name__}.{x.name}"), code(x.value), docs.get(x.name, "")] for x in value]
+    rows = [
+        [code(f"{value.__name__}.{x.name}"), code(x.value), docs.get(x.name, "")] for x in value
+    ]
     return table(["member", "value", "meaning"], rows)
 
 
 def _record(value: Any) -> Iterator[str]:
     meanings = attributes(value.__doc__)
-    text = prose(re.sub(r"\n\s*Attributes:\n.*?(?=\n\n|\Z)", "", value.__doc__ or "", flags=re.DOTALL))
+    text = prose(
+        re.sub(r"\n\s*Attributes:\n.*?(?=\n\n|\Z)", "", value.__doc__ or "", flags=re.DOTALL)
+    )
     rows = [
         [code(f.name), code(f.type), _default(f), inline(meanings.get(f.name, ""))]
         for f in dataclasses.fields(value)
@@ -192,4 +196,3 @@ def _signature(name: str, function: Any) -> str:
 def _arguments(function: Any) -> str:
     text = str(inspect.signature(function))
     return re.sub(r"'([^']*)'", r"\1", text)
-

@@ -12,19 +12,21 @@ from generators.markdown import code, inline, table
 
 _HEAD = """# ContainerEdits
 
-A plugin says what a container needs, never how a runtime spells it. The host merges the replies of
-all plugins of one kernel; the merge is commutative and associative. Each field has a law of its own
-for the case that two plugins give the same key. A conflict is refused as
+A plugin says what a container needs, never how a runtime spells it. The host merges the replies
+of all plugins of one kernel; the merge is commutative and associative. Each field has a law of
+its own for the case that two plugins give the same key. A conflict is refused as
 [`edits-conflict`](errors.md#edits-conflict) and names both plugins.
 
 """
 _ENV = """
-A variable is either in `env` or in `path_env` of all plugins together: in both it is a conflict. The
-image's environment and the user's lie under the merged edits and never set a key that a plugin owns.
+A variable is either in `env` or in `path_env` of all plugins together: in both it is a conflict.
+The image's environment and the user's lie under the merged edits and never set a key that a
+plugin owns.
 
 ## What the backends make of them
 
-What a backend refuses, it refuses as [`unsupported`](errors.md#unsupported) before anything is taken.
+What a backend refuses, it refuses as [`unsupported`](errors.md#unsupported) before anything is
+taken.
 
 """
 
@@ -32,7 +34,7 @@ PROCESS: Mapping[str, str] = {
     "env": "applied",
     "path_env": "applied",
     "preload": "applied, as `LD_PRELOAD`",
-    "device_nodes": "accepted at their own path only; a process can open every device that its user can",
+    "device_nodes": "accepted at their own path; a process can open all that its user can",
     "mounts": "accepted where source and target are the same path; read-only is not enforced",
     "files": "applied below the working directory or a writable mount, refused elsewhere",
     "cdi_names": "refused",

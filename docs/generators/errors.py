@@ -8,15 +8,24 @@ from generators.markdown import first_sentence, inline
 _HEAD = """# Errors
 
 Every error of the agent, the client and the command line has a **code** for machines, a **message**
-that says what happened and where, and most often a **hint** that says what to do. `--json` prints an
-error as one object on the standard error; the RPC sends the same object:
+that says what happened and where, and most often a **hint** that says what to do. The RPC sends it
+as one object, and a command with `--json` prints that object on the standard output:
 
 ```json
-{"code": "unknown-slot", "message": "...", "hint": "...", "retryable": false, "details": {}}
+{
+  "error": {
+    "code": "unknown-slot",
+    "message": "no ready plugin offers the slot 'cuda.share'",
+    "hint": "Did you mean 'cuda.shares'?",
+    "retryable": false,
+    "details": {"slot": "cuda.share", "suggestion": "cuda.shares"}
+  }
+}
 ```
 
-`retryable` means that asking again unchanged may succeed. A message may bring a hint of its own; the
-hints below are those of the class. A plugin may raise any of these; the host passes it on unchanged.
+`retryable` means that asking again unchanged may succeed. A message may bring a hint of its own;
+the hints below are those of the class. A plugin may raise any of these; the host passes it on
+unchanged.
 """
 
 

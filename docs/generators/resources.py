@@ -9,21 +9,21 @@ from generators.source import member_docs
 
 _CAPABILITIES = """# Capabilities
 
-A backend declares as data what it can do on this node: `yes`, `no` or `unknown`. What nobody declared
-is unknown. `agentctl plugins show NAME` prints them. What a kernel needs and the backend lacks is
-refused as [`unsupported`](errors.md#unsupported) before anything is taken.
+A backend declares as data what it can do on this node: `yes`, `no` or `unknown`. What nobody
+declared is unknown. `agentctl plugins show NAME` prints them. What a kernel needs and the backend
+lacks is refused as [`unsupported`](errors.md#unsupported) before anything is taken.
 
 """
 _PROCESS = """
-The backend `process` declares every one of them as `no`, except `kill.whole`, which depends on the
-node and is known once it has started. See
-[what the process backend does not do](../explanation/process-backend.md).
+The backend `process` declares every one of them as `no`, except `kill.whole`, which depends on
+the node and is known once it has started. See [what the process backend does not
+do](../explanation/process-backend.md).
 """
 _SLOTS = """# Slots and amounts
 
-A slot is a kind of resource and its unit. Plugins declare slots and offer amounts of them on devices.
-`agentctl slots` lists those of a node with total, used and free; `free` is what one more kernel could
-get.
+A slot is a kind of resource and its unit. Plugins declare slots and offer amounts of them on
+devices. `agentctl slots` lists those of a node with total, used and free; `free` is what one more
+kernel could get.
 
 ## Names
 
@@ -38,8 +38,8 @@ get.
 _AMOUNTS = """
 ## Amounts
 
-An amount is exact: an integer and a decimal scale inside, a decimal string outside. Nothing is ever
-rounded in silence; what is granted is what was asked, or the request is refused.
+An amount is exact: an integer and a decimal scale inside, a decimal string outside. Nothing is
+ever rounded in silence; what is granted is what was asked, or the request is refused.
 
     amount  =  digits [ "." digits ]                 cpu=2   cuda.shares=0.5
     size    =  amount [ unit [ "i" ] ] [ "b" ]       mem=256m   mem=4g   mem=1GiB
@@ -51,9 +51,9 @@ rounded in silence; what is granted is what was asked, or the request is refused
 | `cpu=0.5` | refused: [`invalid-amount`](errors.md#invalid-amount), since the slot's quantum is 1 |
 | `cpu=0` | refused: leave the slot out |
 | `cpu=-1` | refused: `invalid-amount` |
-| `cpu=9999` | refused: [`insufficient-resource`](errors.md#insufficient-resource), the node has less in total |
+| `cpu=9999` | refused: [`insufficient-resource`](errors.md#insufficient-resource) |
 | `cuda.share=1` | refused: [`unknown-slot`](errors.md#unknown-slot), with the nearest name |
-| `cuda.device=1` and `cuda.shares=0.5` | refused where the plugin declares that they exclude each other |
+| `cuda.device=1 cuda.shares=0.5` | refused where the plugin says that they exclude each other |
 
 A request is all or nothing over all plugins: where one slot cannot be had, none is taken, and all
 faults are named at once.
@@ -80,5 +80,3 @@ def slots() -> str:
     docs = member_docs(SlotType)
     rows = [[code(kind), docs[kind.name]] for kind in SlotType]
     return _SLOTS + table(["type", "how it is counted"], rows) + _AMOUNTS
-
-

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_core.cli.shapes import MANY, ONE
 from agent_core.contracts import versions
+from agent_core.kernels.spec import FIELDS
 from agent_core.kernels.states import EVENTS, MEANINGS
-from agent_core.wire import frames
+from agent_core.wire import frames, methods
 from agent_core.wire import models as m
 from agent_core.wire.methods import METHODS, Method, Role
 from generators.markdown import code, first_sentence, prose, table
@@ -15,21 +17,22 @@ from generators.types import bounds, default, words
 
 _HEAD = f"""# RPC methods
 
-The agent serves ZeroMQ (a ROUTER socket) with msgpack, protocol version {versions.RPC_PROTOCOL}. agentctl and any Python
-program use `agent_core.client.AgentClient`, which has one typed method for each of these. On the
-0600 unix socket in the [state directory](state-directory.md) every caller has the role `admin`; over
-TCP the caller's CURVE key decides.
+The agent serves ZeroMQ (a ROUTER socket) with msgpack, protocol version {versions.RPC_PROTOCOL}.
+agentctl and any Python program use `agent_core.client.AgentClient`, which has one typed method
+for each of these. On the 0600 unix socket in the [state directory](state-directory.md) every
+caller has the role `admin`, and so, today, has every caller over TCP whose
+[CURVE key](../how-to/connect-over-tcp.md) is admitted.
 
 Unknown parameters are refused, and every fault of a call is named at once. Amounts are decimal
-strings, times are seconds since the epoch, durations are seconds. A kernel's id may be shortened to a
-unique prefix.
+strings, times are seconds since the epoch, durations are seconds. A kernel's id may be shortened
+to a unique prefix.
 
 """
 _EVENTS = """# Events
 
-`agentctl events` and the method [`watch_events`](rpc.md#watch_events) show what happens. Each change
-of a kernel's [state](kernel-states.md) is a **durable** event: it is written in the same transaction
-as the change itself, so that neither is ever there without the other. Its id is
+`agentctl events` and the method [`watch_events`](rpc.md#watch_events) show what happens. Each
+change of a kernel's [state](kernel-states.md) is a **durable** event: it is written in the same
+transaction as the change itself, so that neither is ever there without the other. Its id is
 `<epoch>-<sequence>`; a new epoch begins whenever the agent starts, and an id never repeats.
 `agentctl events --json` prints one [EventItem](json.md#eventitem) for each.
 
@@ -47,38 +50,46 @@ _DATA = """
 
 ## Progress
 
-Progress is worth seeing but not worth keeping: it has no id, is never written, and is sent only to
-who asks for it.
+Progress is worth seeing but not worth keeping: it has no id, is never written, and is sent only
+to who asks for it.
 
 | event | `data` |
 | --- | --- |
-| `kernel.step` | `step` and its `phase`: `taking`, `held` (with `seconds`), `giving-back`, `given-back` |
+| `kernel.step` | `step`, `phase`: `taking`, `held` (with `seconds`), `giving-back`, `given-back` |
+"""
+_SPEC = """
+A specification:
+
 """
 _SHAPES = """# JSON shapes
 
-With `--json` a command prints one JSON value on the standard output and nothing else. Commands that
-list print an array; commands that stream print one object for each line. An error is one object on
-the standard error, see [errors](errors.md). Exit codes: 0 done; 1 refused or failed; 2 usage; 3 the
-agent cannot be reached. A field may be added within a version of the protocol; none is renamed or
-removed.
+With `--json` a command prints one JSON value on the standard output. Commands that list print an
+array; commands that stream print one object in each line. `agentctl schema COMMAND` prints the same
+shapes as a JSON schema. Every field is always there; the default is what it has when there is
+nothing to say. A field may be added within a version of the protocol; none is renamed or removed.
 
-The shapes are those of the RPC. A field without a default is always there.
+An error is an object with the one key `error`, see [errors](errors.md). Exit codes: 0 done; 1
+refused or failed; 2 usage; 3 the agent cannot be reached; 130 interrupted.
 
+## Streams
+
+| command | each line |
+| --- | --- |
+| `agentctl events --follow` | an [EventItem](#eventitem) |
+| `agentctl kernels logs ID --follow` | `{"text": ...}` |
+| `agentctl exec` | the set fields of an [OutputItem](#outputitem), `type` for `kind` |
+| `agentctl exec`, at the end | a [RunResult](#runresult), with `"type": "result"` |
+
+## Others
+
+| command | prints |
+| --- | --- |
+| `agentctl kernels logs ID` | `{"kernel_id": ..., "text": ...}` |
+| `agentctl kernels destroy ID...` | [KernelRow](#kernelrow)s, or `{"kernel_id", "error"}` for one that failed |
+| `agentctl config show` | the configuration by section, with the keys of TOML |
+| `agentctl config check` | `{"ok", "path", "faults", "warnings"}` |
+| `agentctl version` | `{"version", "protocol", "contracts", "python"}` |
 """
-_USED_BY = {
-    m.Status: "`agentctl status`",
-    m.PluginRow: "`agentctl plugins list`, an array",
-    m.PluginDetail: "`agentctl plugins show NAME` and `plugins why NAME`",
-    m.DeviceRow: "`agentctl devices list`, an array",
-    m.SlotRow: "`agentctl slots`, an array",
-    m.Created: "`agentctl kernels create --no-wait`",
-    m.KernelRow: "`agentctl kernels create`, `kernels list` (an array) and `kernels destroy`",
-    m.KernelDetail: "`agentctl kernels show ID`",
-    m.Leak: "`agentctl leaks`, an array; empty when all is well",
-    m.EventItem: "`agentctl events`, one object for each line",
-    m.OutputItem: "`agentctl exec`, one object for each line while the code runs",
-    m.RunResult: "`agentctl exec`, the last line",
-}
 
 
 def page() -> str:
@@ -105,7 +116,13 @@ def _method(method: Method[Any]) -> str:
         lines.append("- goes on when its caller no longer waits")
     parameters = _fields(method.params)
     text = "\n".join(lines) + "\n"
-    return text + (f"\n{_note(method)}\n\n{parameters}" if parameters else "\nIt takes nothing.\n")
+    text += f"\n{_note(method)}\n\n{parameters}" if parameters else "\nIt takes nothing.\n"
+    return text + (_SPEC + _spec() if method is methods.CREATE_KERNEL else "")
+
+
+def _spec() -> str:
+    rows = [[code(name), meaning] for name, meaning in FIELDS.items()]
+    return table(["field of `spec`", "meaning"], rows)
 
 
 def _note(method: Method[Any]) -> str:
@@ -139,15 +156,19 @@ def events() -> str:
 
 def shapes() -> str:
     """Write every model that a method answers with or streams, and those inside of them."""
-    answered = [x.result for x in METHODS.values()] + [x.item for x in METHODS.values() if x.item]
-    inner = [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
-    ordered = dict.fromkeys([*_USED_BY, *answered, *inner])
-    return _SHAPES + "".join(_shape(model) for model in ordered)
+    answered: list[type[m.Model]] = [*ONE.values(), *MANY.values()]
+    answered += [x.result for x in METHODS.values()]
+    answered += [x.item for x in METHODS.values() if x.item is not None]
+    answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
+    return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 
 
 def _shape(model: type[m.Model]) -> str:
-    used = f"\nPrinted by {_USED_BY[model]}.\n" if model in _USED_BY else ""
-    text = f"\n## {model.__name__}\n\n{prose(model.__doc__)}{used}"
+    text = f"\n## {model.__name__}\n\n{prose(model.__doc__)}{_printed(model)}"
     return f"{text}\n{_fields(model)}" if model.model_fields else text
 
 
+def _printed(model: type[m.Model]) -> str:
+    one = [f"`agentctl {command}`" for command, shape in ONE.items() if shape is model]
+    many = [f"`agentctl {command}` (an array)" for command, shape in MANY.items() if shape is model]
+    return f"\nPrinted by {', '.join([*one, *many])}.\n" if one or many else ""

@@ -24,15 +24,15 @@ was announced is durable. `agentctl kernels list` shows the states, `agentctl ev
 _REASONS = """
 ## Reasons
 
-`reason` says why a kernel ended. These are the agent's own; `destroy_kernel` may give another one of
-lower-case letters, digits and hyphens.
+`reason` says why a kernel ended. These are the agent's own; `destroy_kernel` may give another one
+of lower-case letters, digits and hyphens.
 
 """
 _HOLDS = """
 ## States of a hold
 
-Whatever a kernel acquires is a [hold](../explanation/holds-and-the-ledger.md): a row in the ledger,
-written before the thing is taken. `agentctl kernels show ID` lists them.
+Whatever a kernel acquires is a [hold](../explanation/holds-and-the-ledger.md): a row in the
+ledger, written before the thing is taken. `agentctl kernels show ID` lists them.
 
 """
 _PLUGINS = """# Plugin states
@@ -44,13 +44,14 @@ it. `agentctl plugins list`, `show` and `why` read that record. What to do about
 """
 _FAILPOINTS = """# Failpoints
 
-Named places where a test can kill, fail or delay the agent. They cost one comparison when they are
-not armed. Arm them in the environment before the agent starts:
+Named places where a test can kill, fail or delay the agent. They cost one comparison when they
+are not armed. Arm them in the environment before the agent starts:
 
     AGENT_FAILPOINTS="NAME=ACTION[@N];..."
 
-The action is `kill` (SIGKILL to the agent itself), `raise` or `delay:SECONDS`; `N` is the hit that
-triggers it, 1 by default. `AGENT_FAILPOINTS_TRACE=FILE` appends the name of each point that is hit.
+The action is `kill` (SIGKILL to the agent itself), `raise` or `delay:SECONDS`; `N` is the hit
+that triggers it, 1 by default. `AGENT_FAILPOINTS_TRACE=FILE` appends the name of each point that
+is hit.
 
 """
 _UNINTERESTING = ("agent_core.testing", "agent_core.cli")

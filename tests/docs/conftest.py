@@ -6,7 +6,8 @@ Blocks of one page share a directory and the agents that the page starts. In the
 - ``toml`` is parsed, and checked as a configuration unless its title says that it is another file;
 - ``python`` without a title is run as a script;
 - ``console`` runs every line that begins with ``$``; what follows is what must be printed, where
-  ``...`` stands for any words. ``agentctl serve`` stays in the background, unless it is shown to fail.
+  ``...`` stands for any words. ``agentctl serve`` stays in the background, unless it is shown to
+  fail.
 
 A comment before a block says how it differs: ``<!-- test: skip REASON -->`` leaves it out,
 ``<!-- test: exits N -->`` expects that exit code, ``<!-- test: stop -->`` ends the agent that was
@@ -92,7 +93,9 @@ class Reader:
             (self.root / name).mkdir()
         # What a reader installs must not get into the environment that the tests run in.
         offline = "--no-deps --no-build-isolation --disable-pip-version-check -q --upgrade"
-        pip = f'shift; exec {sys.executable} -m pip install {offline} --target {self.root}/site "$@"'
+        pip = (
+            f'shift; exec {sys.executable} -m pip install {offline} --target {self.root}/site "$@"'
+        )
         self._program("pip", pip)
         self._program("python3", f'exec {sys.executable} "$@"')
         path = [str(self.root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -210,7 +213,7 @@ class Reader:
                 lines.append(line)
                 if not line or "started handling RPC requests" in line:
                     break
-        assert lines and "started handling" in lines[-1], "".join(lines)
+        assert "started handling" in lines[-1], "".join(lines)
         return "".join(lines)
 
     def end(self, process):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(p for folder in ("tutorial", "how-to") for p in (DOCS / folder).glob("*.md"))
+TUTORIALS = [p for folder in ("tutorial", "how-to") for p in sorted((DOCS / folder).glob("*.md"))]
+PAGES = [*TUTORIALS, DOCS / "reference/state-directory.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

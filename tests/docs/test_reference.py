@@ -1,0 +1,195 @@
+"""The reference has all that the code has, and says of it what is true."""
+
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from agent_backend_process import admission
+
+from agent_core.contracts import backend, device, errors, runner, scratch
+from agent_core.contracts.backend import CAPABILITIES, ContainerSpec
+from agent_core.contracts.edits import (
+    EDIT_FIELDS,
+    ContainerEdits,
+    Cpuset,
+    DeviceNode,
+    DeviceRequest,
+    Hook,
+)
+from agent_core.contracts.errors import Unsupported
+from agent_core.host.states import PluginState
+from agent_core.kernels.runner.messages import read_hello, read_report
+from agent_core.kernels.states import KernelState, Reason
+from agent_core.wire.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs/reference"
+
+
+@pytest.fixture
+def generator(monkeypatch):
+    """Imports one module of the generator by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return lambda name: importlib.import_module(f"generators.{name}")
+
+
+def headings(path):
+    return re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+
+
+def test_the_generated_pages_are_those_that_the_code_makes_now():
+    command = [sys.executable, str(ROOT / "docs/generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_stale_page_is_told_with_what_has_changed(generator, tmp_path):
+    generate = importlib.import_module("generate") if generator("pages") else None
+    page = tmp_path / "page.md"
+    page.write_text("old\n")
+    shown = generate.difference(page, "new\n")
+    assert "-old" in shown
+    assert "+new" in shown
+    assert generate.difference(page, "old\n") == ""
+
+
+def test_every_error_has_a_section_under_its_code():
+    assert headings(REFERENCE / "errors.md")[1:] == [
+        f"{error.code} {{ #{error.code} }}" for error in errors.all_errors()
+    ]
+
+
+def test_every_method_has_a_section():
+    found = set(headings(REFERENCE / "rpc.md"))
+    assert {f"{name} {{ #{name} }}" for name in METHODS} <= found
+
+
+def test_every_state_of_a_plugin_has_a_section_that_says_what_to_do():
+    found = headings(ROOT / "docs/how-to/why-not-loaded.md")
+    assert [h for h in found if "{ #" in h] == [f"{s} {{ #{s} }}" for s in PluginState]
+
+
+def test_every_state_and_reason_of_a_kernel_is_there():
+    text = (REFERENCE / "kernel-states.md").read_text()
+    assert all(f"| `{word}` |" in text for word in (*KernelState, *Reason))
+
+
+def test_every_capability_is_there():
+    text = (REFERENCE / "capabilities.md").read_text()
+    assert all(f"| `{name}` |" in text for name in CAPABILITIES)
+
+
+def test_every_key_of_the_configuration_has_a_meaning_and_no_other(generator):
+    configuration = generator("configuration")
+    assert set(configuration.keys()) == configuration.MEANINGS.keys()
+
+
+def test_every_field_of_edits_has_a_law_and_a_word_for_each_backend(generator):
+    edits = generator("edits")
+    assert set(edits.laws()) == edits.PROCESS.keys() == set(EDIT_FIELDS)
+
+
+@pytest.mark.parametrize("module", [device, backend, scratch, runner], ids=lambda m: m.__name__)
+def test_every_public_class_and_method_of_a_contract_is_there(module):
+    kind = module.__name__.rpartition(".")[2]
+    found = set(headings(REFERENCE / f"contract-{kind}.md"))
+    for name, value in vars(module).items():
+        is_own = isinstance(value, type) and value.__module__ == module.__name__
+        if is_own and not name.startswith("_"):
+            assert name in found
+            methods = {f"{name}.{m}" for m, f in vars(value).items()
+                       if inspect.isfunction(f) and not m.startswith("_")}  # fmt: skip
+            assert methods <= found
+
+
+SAMPLES = {
+    "env": {"A": "1"},
+    "path_env": {"P": ("/opt/x",)},
+    "preload": ("/opt/x.so",),
+    "device_nodes": (DeviceNode("/dev/null", "/dev/null"),),
+    "cdi_names": ("acme.com/card=0",),
+    "device_requests": (DeviceRequest("nvidia", ("0",)),),
+    "rlimits": {"nofile": 16},
+    "limits": {"memory": 1},
+    "cpuset": Cpuset((0,)),
+    "syscalls": ("perf_event_open",),
+    "networks": ("net",),
+    "labels": {"a": "b"},
+    "resource_data": {"a": "b"},
+    "hooks": (Hook("poststop", "/bin/true"),),
+}
+"""One value of each field that needs nothing of the host; mounts, files and groups do."""
+
+
+@pytest.mark.parametrize("field", SAMPLES)
+def test_what_the_table_says_of_the_process_backend_is_what_it_does(field, generator):
+    edits = ContainerEdits(**{field: SAMPLES[field]})
+    spec = ContainerSpec("c", "o", "sh", ("/bin/sh",), {}, "/tmp", edits)
+    said = generator("edits").PROCESS[field]
+    try:
+        admission.check(spec)
+    except Unsupported:
+        assert said == "refused"
+    else:
+        assert said.startswith(("applied", "accepted", "cores applied"))
+
+
+def test_the_frames_of_the_runner_protocol_are_frames_that_the_agent_reads():
+    text = (REFERENCE / "runner-protocol.md").read_text()
+    frames = [json.loads(f) for f in re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)]
+    assert read_hello(frames[0]).kernel_id == "k"
+    reports = [read_report(frame) for frame in frames if "seq" in frame and frame["type"] != "ack"]
+    assert [report.seq for report in reports] == [1, 2, 3, 4]
+
+
+def test_every_command_of_the_tree_has_a_section(generator):
+    commands = generator("commands")
+    anchors = re.findall(r"\{ #([\w-]+) \}", (REFERENCE / "cli.md").read_text())
+    assert {"serve", "status", "plugins-why", "kernels-create", "exec", "leaks"} <= set(anchors)
+    assert len(anchors) == commands.page().count("\n## agentctl")
+
+
+# ---- pages that are written by hand -------------------------------------------------------------
+
+
+def test_the_readme_has_two_commands_that_set_up_and_both_are_sessions():
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\$ (python3 .*)$", text, re.MULTILINE) == [
+        "python3 noxfile.py demo",
+        "python3 noxfile.py tests",
+    ]
+    noxfile = (ROOT / "noxfile.py").read_text()
+    assert "def demo(" in noxfile
+    assert "def tests(" in noxfile
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_decision_is_in_the_list_of_decisions():
+    folder = ROOT / "docs/decisions"
+    listed = (folder / "index.md").read_text()
+    pages = sorted(p.name for p in folder.glob("0*.md"))
+    assert pages
+    assert [name for name in pages if f"]({name})" not in listed] == []
+
+
+def test_the_site_asks_no_other_site_for_fonts_scripts_or_styles():
+    text = (ROOT / "mkdocs.yml").read_text()
+    assert "font: false" in text
+    assert "http" not in text
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.stem)
+def test_json_blocks_are_json(page):
+    for text in re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        json.loads(text)
