@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import agents
 import zmq
 import zmq.asyncio
 
@@ -96,6 +97,27 @@ async def compare(folder: Path) -> dict[str, float]:
     }
 
 
+def rows(values: dict[str, float]) -> list[dict[str, object]]:
+    ping, rate = values["ping_p50_ratio"], values["rate_32_ratio"]
+    return [
+        agents.row(
+            "RPC ping p50 over the unix socket",
+            f"{ping:.2f}x a bare echo",
+            "<= 1.5x",
+            met=ping <= 1.5,
+            note=f"{values['ping_p50_ms']:.3f} ms, the echo {values['echo_p50_ms']:.3f} ms",
+        ),
+        agents.row(
+            f"RPC rate over {CONNECTIONS} connections",
+            f"{rate:.2f}x a bare echo",
+            ">= 0.6x",
+            met=rate >= 0.6,
+            note=f"{values['rate_32_per_s']:.0f}/s, the echo "
+            f"{values['echo_rate_32_per_s']:.0f}/s [8,400/s]",
+        ),
+    ]
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         paths = {kind: Path(name) / kind for kind in SERVERS}
@@ -108,7 +130,7 @@ def main() -> None:
             for server in servers:
                 server.kill()
                 server.wait()
-    print(json.dumps({"name": "rpc", "values": values}))
+    print(json.dumps({"rows": rows(values)}))
 
 
 SERVERS = {"agent": serve_agent, "echo": serve_echo}
