@@ -45,8 +45,8 @@ PROCESS: Mapping[str, str] = {
     "cpuset": "cores applied by scheduling affinity, memory nodes not bound",
     "syscalls": "accepted, not enforced",
     "networks": "refused",
-    "labels": "accepted, kept with the container",
-    "resource_data": "accepted, kept with the container",
+    "labels": "accepted, without effect",
+    "resource_data": "accepted, without effect: no resource file is written",
     "hooks": "refused",
 }
 """What the process backend makes of each field; a test compares it with the backend."""
