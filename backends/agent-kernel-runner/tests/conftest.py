@@ -108,23 +108,28 @@ class Agent:
 
     def _take(self, connection, message):
         size = len(message.get("text", "").encode())
-        # First, so that a test that has seen a message may rely on its acknowledgement.
-        if self.auto_ack:
-            connection.sendall(frame({"type": "ack", "seq": message["seq"]}))
-        if self.auto_credit and size:
-            connection.sendall(frame({"type": "credit", "bytes": size}))
         with self.changed:
-            last = self.received
-            if message["seq"] <= last:
-                self.duplicates.append(message)
-            else:
-                if message["seq"] != last + 1 and last:
-                    self.gaps.append((last, message["seq"]))
-                self.received = message["seq"]
-                if not self.keep_text and message["type"] == "output":
-                    message = {**message, "text": "", "size": size}
-                self.messages.append(message)
-            self.changed.notify_all()
+            self._record(message, size)
+            # Before anybody learns of it: a test that has seen it relies on its acknowledgement.
+            try:
+                if self.auto_ack:
+                    connection.sendall(frame({"type": "ack", "seq": message["seq"]}))
+                if self.auto_credit and size:
+                    connection.sendall(frame({"type": "credit", "bytes": size}))
+            finally:
+                self.changed.notify_all()
+
+    def _record(self, message, size):
+        last = self.received
+        if message["seq"] <= last:
+            self.duplicates.append(message)
+            return
+        if message["seq"] != last + 1 and last:
+            self.gaps.append((last, message["seq"]))
+        self.received = message["seq"]
+        if not self.keep_text and message["type"] == "output":
+            message = {**message, "text": "", "size": size}
+        self.messages.append(message)
 
     def wait(self, condition, timeout=DEADLINE, what="it"):
         with self.changed:

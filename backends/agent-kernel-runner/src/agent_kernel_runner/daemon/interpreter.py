@@ -168,6 +168,10 @@ class PythonInterpreter(Executor):
         if self._begun and self._process is not None:
             self._process.signal(signal.SIGINT)
 
+    def urge(self) -> None:
+        """Interrupt again: a signal just before a blocking call is only seen after that call."""
+        self.interrupt()
+
     def kill(self) -> None:
         """Kill the interpreter and its process group; a fresh one takes its place."""
         if self._process is not None:

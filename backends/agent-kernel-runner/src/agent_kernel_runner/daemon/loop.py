@@ -113,7 +113,8 @@ class Loop:
 
     def _fire(self) -> None:
         now = time.monotonic()
-        for timer in [timer for timer in self._timers if timer.when <= now]:
+        due = [timer for timer in self._timers if timer.when <= now]
+        for timer in sorted(due, key=lambda timer: timer.when):
             callback, timer.callback = timer.callback, None
             self._guard(callback)
 

@@ -236,10 +236,11 @@ class Interpreter:
                 show(exc)
             finally:
                 ignore_interrupts()
-        except KeyboardInterrupt:
-            # The interrupt struck while the end of the task was dealt with.
-            self._was_interrupted, exit_code = True, _INTERRUPTED
+        except BaseException as exc:
+            # An interrupt, or a hook of the user's, struck while the task's end was dealt with.
             ignore_interrupts()
+            self._was_interrupted = isinstance(exc, KeyboardInterrupt)
+            exit_code = _INTERRUPTED if self._was_interrupted else 1
         return exit_code
 
     def _execute(self, code: str) -> None:
@@ -285,7 +286,7 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
             stream.flush()  # type: ignore[union-attr]
-        except Exception:
+        except BaseException:
             continue
 
 
