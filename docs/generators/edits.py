@@ -25,8 +25,8 @@ plugin owns.
 
 ## What the backends make of them
 
-What a backend refuses, it refuses as [`unsupported`](errors.md#unsupported) before anything is
-taken.
+What a backend refuses, it refuses as [`unsupported`](errors.md#unsupported) before it takes
+anything; the kernel's create is undone.
 
 """
 

@@ -10,14 +10,15 @@ from generators.source import member_docs
 _CAPABILITIES = """# Capabilities
 
 A backend declares as data what it can do on this node: `yes`, `no` or `unknown`. What nobody
-declared is unknown. `agentctl plugins show NAME` prints them. What a kernel needs and the backend
-lacks is refused as [`unsupported`](errors.md#unsupported) before anything is taken.
+declared is unknown. `agentctl plugins show NAME` prints what a plugin declares of itself. What a
+kernel needs and the backend lacks is refused as [`unsupported`](errors.md#unsupported) before the
+backend takes anything; the kernel's create is undone.
 
 """
 _PROCESS = """
 The backend `process` declares every one of them as `no`, except `kill.whole`, which depends on
-the node and is known once it has started. See [what the process backend does not
-do](../explanation/process-backend.md).
+the node: `agentctl kernels show` says how a kernel is killed. See
+[what it does not do](../explanation/process-backend.md).
 """
 _SLOTS = """# Slots and amounts
 
