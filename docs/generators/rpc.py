@@ -85,7 +85,7 @@ refused or failed; 2 usage; 3 the agent cannot be reached; 130 interrupted.
 | command | prints |
 | --- | --- |
 | `agentctl kernels logs ID` | `{"kernel_id": ..., "text": ...}` |
-| `agentctl kernels destroy ID...` | [KernelRow](#kernelrow)s; `{"kernel_id", "error"}` for a failure |
+| `agentctl kernels destroy ID...` | [KernelRow](#kernelrow)s, or `{"kernel_id", "error"}` |
 | `agentctl config show` | the configuration by section, with the keys of TOML |
 | `agentctl config check` | `{"ok", "path", "faults", "warnings"}` |
 | `agentctl version` | `{"version", "protocol", "contracts", "python"}` |
