@@ -241,3 +241,12 @@ def resident(pid: int) -> int:
         ["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True
     )
     return int(fields.stdout) << 10
+
+
+def test_what_code_printed_can_be_read_from_the_log_also_after_the_kernel_has_ended(node):
+    node.start()
+    kernel = node.create()
+    node.run(kernel, "print('for the log')")
+    assert "for the log" in node.agentctl("kernels", "logs", kernel)
+    node.destroy(kernel)
+    assert "for the log" in node.agentctl("kernels", "logs", kernel)

@@ -212,6 +212,11 @@ def test_what_processes_write_between_runs_goes_to_the_kernels_log(kernel, wait_
     assert agent.run("print('mine')")[2] == "mine\n"
 
 
+def test_the_kernels_log_has_a_copy_of_what_runs_print(kernel, wait_until):
+    assert kernel.agent.run("print('to both')")[2] == "to both\n"
+    wait_until(lambda: "to both\n" in kernel.journal())
+
+
 def test_multiprocessing_works_in_the_namespace(agent):
     code = "import multiprocessing as mp\nctx = mp.get_context('fork')\n"
     code += "def square(x): return x * x\n"

@@ -155,7 +155,7 @@ class Runs:
             self._loop.call_later(0, self._clear)
 
     def _clear(self) -> None:
-        """Send what was written between the runs to the kernel's log: it belongs to none."""
+        """Leave what was written between the runs to the kernel's log: it belongs to none."""
         self._capture.settle(self._start)
 
     def _start(self) -> None:
@@ -220,15 +220,14 @@ class Runs:
     # ---- what the pipes and the executors say ---------------------------------------------------
 
     def room(self) -> int:
-        """Return how much output may be read now; between runs it goes to the log, unbounded."""
+        """Return how much output may be read now; between runs only the log has it, unbounded."""
         return self._outbox.room() if self._current is not None else _UNBOUNDED
 
     def write(self, stream: str, text: str) -> None:
-        """Take output for the current run, or for the kernel's log when there is none."""
+        """Take output for the current run; the kernel's log has a copy of all, as far as it can."""
+        record(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
         if self._current is not None:
             self._outbox.add_output(self._current.run_id, stream, text)
-        else:
-            record(1 if stream == "stdout" else 2, text.encode("utf-8", "replace"))
 
     def say(self, text: str) -> None:
         """Tell the user of the current run something, after all that the code has written."""
