@@ -57,14 +57,11 @@ def boot(arguments: list[str]) -> int:
         ]
         subprocess.run([*install, "-c", CONSTRAINTS, "nox"], check=True)
         stamp.write_text(wanted)
-    options = [a for a in arguments if a.startswith("-")]
-    sessions = [f"--session={a}" for a in arguments if not a.startswith("-")]
-    if "--" in arguments:
-        at = arguments.index("--")
-        sessions = [f"--session={a}" for a in arguments[:at] if not a.startswith("-")]
-        options = arguments[at:]
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    names = [a for a in arguments[:at] if not a.startswith("-")]
+    options = [a for a in arguments[:at] if a.startswith("-")] + arguments[at:]
     nox_file = ["--noxfile", str(ROOT / "noxfile.py")]
-    command = [str(python), "-m", "nox", *nox_file, *sessions, *options]
+    command = [str(python), "-m", "nox", *nox_file, "--sessions", *names, *options]
     return subprocess.run(command, check=False).returncode
 
 
@@ -123,13 +120,13 @@ def lint(session: nox.Session) -> None:
     install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports", "--no-logo" if "--no-logo" in session.posargs else "--verbose")
+    session.run("lint-imports")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
-    install(session, *group("types"), *group("tests"))
+    install(session, "nox", *group("types"), *group("tests"))
     session.run("mypy", "agent_core", "noxfile.py", "examples")
     for member in MEMBERS:
         session.run("mypy", "--config-file", str(ROOT / "pyproject.toml"), str(member / "src"))
