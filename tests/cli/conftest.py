@@ -129,6 +129,7 @@ class Services:
     async def events(self, kernel_id, *, since, follow, progress):
         yield event(1, "kernel.preparing")
         if progress:
+            yield event(0, "kernel.step", step="slots", phase="held", seconds=0.001)
             yield event(0, "kernel.step", step="start", phase="taking")
             yield event(0, "kernel.step", step="start", phase="held", seconds=0.25)
         yield event(2, f"kernel.{self.final.lower()}")
