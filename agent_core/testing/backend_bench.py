@@ -20,8 +20,6 @@ from agent_core.contracts.backend import (
 )
 from agent_core.testing.backend_scripts import READY
 
-_DEADLINE = 30.0
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -34,6 +32,7 @@ class Setting:
         image: The image of all containers.
         env: The environment of all containers.
         cwd: The working directory of all containers.
+        deadline: Seconds that one check may take.
     """
 
     backend: Callable[[], ContainerBackend]
@@ -42,12 +41,13 @@ class Setting:
     image: str
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
+    deadline: float = 30.0
 
     def run(self, check: Callable[[Bench], Awaitable[None]]) -> None:
         """Run one check against a backend of its own; all it made is removed afterwards."""
 
         async def whole() -> None:
-            async with asyncio.timeout(_DEADLINE), Bench(self) as bench:
+            async with asyncio.timeout(self.deadline), Bench(self) as bench:
                 await check(bench)
 
         asyncio.run(whole())
@@ -156,6 +156,23 @@ class Bench:
             await asyncio.sleep(0.01)  # a shell tells nobody when its children have begun
 
     @contextlib.asynccontextmanager
+    async def pulse(self) -> AsyncIterator[Callable[[], int]]:
+        """Beat every 50 ms meanwhile; yields the count, which stands still with the event loop."""
+        count = 0
+
+        async def beat() -> None:
+            nonlocal count
+            while True:
+                await asyncio.sleep(0.05)
+                count += 1
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield lambda: count
+        finally:
+            beating.cancel()
+
+    @contextlib.asynccontextmanager
     async def events(
         self, cursor: str | None
     ) -> AsyncIterator[Callable[[ContainerSpec], Awaitable[BackendEvent]]]:
@@ -168,9 +185,14 @@ class Bench:
                 queue.put_nowait(event)
 
         async def told(spec: ContainerSpec) -> BackendEvent:
-            while (event := await queue.get()).name != spec.name:
-                pass
-            return event
+            while True:
+                coming = asyncio.ensure_future(queue.get())
+                await asyncio.wait({coming, listener}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    raise AssertionError("the events ended") from listener.exception()
+                if (event := coming.result()).name == spec.name:
+                    return event
 
         listener = asyncio.create_task(listen())
         await asyncio.sleep(0)  # the listener has begun before anything happens
