@@ -34,7 +34,7 @@ import pytest
 
 from agent_core.config.loader import load
 
-DEADLINE = 60.0
+DEADLINE = 45.0
 OTHER_TOML = {"pyproject.toml", "mock-accelerator.toml"}
 _BLOCK = re.compile(
     r"(?P<marks>(?:<!-- test: [^>]* -->\n)*)"
@@ -201,20 +201,11 @@ class Reader:
             cwd=self.work,
             env=self.env,
             stderr=subprocess.PIPE,
-            text=True,
         )
         self._agents.append(process)
-        lines = []
-        deadline = time.monotonic() + DEADLINE
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stderr, selectors.EVENT_READ)
-            while selector.select(max(0.0, deadline - time.monotonic())):
-                line = process.stderr.readline()
-                lines.append(line)
-                if not line or "started handling RPC requests" in line:
-                    break
-        assert "started handling" in lines[-1], "".join(lines)
-        return "".join(lines)
+        log = _read_until(b"started handling RPC requests", process.stderr.fileno())
+        assert "started handling" in log, log
+        return log
 
     def end(self, process):
         """End one agent as Ctrl-C would."""
@@ -241,6 +232,22 @@ class Reader:
                     if str(self.root).encode() in words:
                         found.append(int(entry.name))
         return found
+
+
+def _read_until(wanted, descriptor):
+    """Read a log until a whole line has these words, the writer has ended, or time is up."""
+    # Not by lines: what is in a buffer already would not wake the selector again.
+    log, deadline = b"", time.monotonic() + DEADLINE
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while not (wanted in log and log.endswith(b"\n")):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                break
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                break
+            log += chunk
+    return log.decode()
 
 
 def _free_port():
