@@ -4,6 +4,7 @@
 __agent_state=$2 __agent_code=$(<"$3")
 set --
 __agent_leave() {
+    trap '' INT TERM  # whoever interrupts twice must not lose the state
     set +o >|"$__agent_state.options"
     {
         set +euxfv +o noclobber
