@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -88,6 +89,7 @@ class PluginContract:
         """It brings in no vendor's library, starts no thread, opens no socket, and is quick."""
         found = subprocess.run(
             [sys.executable, "-c", _IMPORT, entry_module],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
             timeout=60,
