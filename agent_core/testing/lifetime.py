@@ -89,7 +89,7 @@ class PluginContract:
         """It brings in no vendor's library, starts no thread, opens no socket, and is quick."""
         found = subprocess.run(
             [sys.executable, "-c", _IMPORT, entry_module],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": _search_path()},
             capture_output=True,
             text=True,
             timeout=60,
@@ -190,6 +190,11 @@ class PluginContract:
         instance.close()
         assert plugin.info is info
         assert vars(other) == attributes
+
+
+def _search_path() -> str:
+    """Return all places from which this process imports, as pytest may know more than Python."""
+    return os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), *sys.path)))
 
 
 def opened(plugin: type[Plugin], config: Mapping[str, Any]) -> Any:
