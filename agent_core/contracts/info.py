@@ -11,12 +11,13 @@ class AcmeDevice(ComputeDevice):
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class Support(StrEnum):
@@ -69,6 +70,13 @@ class SlotInfo:
     number_format: NumberFormat = NumberFormat()
 
 
+CORE_SLOTS: Final = frozenset({"cpu", "mem"})
+"""The slots without a subtype; only agent-core's own plugins offer them."""
+
+SLOT_NAME: Final = re.compile(r"[a-z*][a-z0-9_*-]*\.[a-z0-9*][a-z0-9_*-]*(:[A-Za-z0-9_.*-]+)?")
+"""How every other slot is named: device, subtype and, after a colon, a profile; may be a glob."""
+
+
 class MetricType(StrEnum):
     """How a series behaves over time."""
 
@@ -86,7 +94,10 @@ class MetricScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
-    """A declared series: name, base unit (bytes, seconds, ratio, watts, celsius), type, scope."""
+    """A declared series, by name and scope.
+
+    The unit is a base unit: bytes, seconds, ratio, watts, celsius or count.
+    """
 
     name: str
     unit: str

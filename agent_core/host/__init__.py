@@ -2,7 +2,7 @@
 
     candidates   what is installed, from metadata alone     metadata, requirement
     policy       what may load, and why: a pure function     states
-    loader       imports one plugin and checks its class     schema
+    loader       imports one plugin and checks its class
     lanes        threads that calls run in, with deadlines   supervisor
     report       the one record of each plugin               why
     plugin_host  all of it in order, for the agent

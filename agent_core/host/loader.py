@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import threading
 import time
 import traceback
@@ -31,12 +30,12 @@ from agent_core.contracts.errors import (
     PluginTimeout,
     bullet_list,
 )
-from agent_core.contracts.info import Plugin, PluginInfo
+from agent_core.contracts.info import CORE_SLOTS, SLOT_NAME, Plugin, PluginInfo
 from agent_core.contracts.runner import KernelRunner
+from agent_core.contracts.schema import schema_faults
 from agent_core.contracts.scratch import ScratchManager
 from agent_core.host.candidates import Candidate
 from agent_core.host.lists import is_intrinsic
-from agent_core.host.schema import schema_faults
 
 _Error = TypeVar("_Error", bound=PluginError)
 
@@ -56,8 +55,6 @@ TRACEBACK_BOUND: Final = 16 << 10
 
 _OWN_ROOM: Final = __file__.removesuffix("loader.py")
 _MACHINERY: Final = frozenset({importlib.__file__, threading.__file__})
-_SLOT: Final = re.compile(r"[a-z0-9*?][a-z0-9_*?-]*\.[A-Za-z0-9_.:*?-]+")
-_NAMED_BY_CORE: Final = frozenset({"cpu", "mem"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +226,9 @@ def _info_faults(candidate: Candidate, info: PluginInfo) -> Iterator[str]:
         if not 0 < seconds < float("inf"):
             yield f"its deadline of {method} is {seconds!r}, not a number of seconds"
     for slot in info.slots:
-        if slot.name in _NAMED_BY_CORE and is_intrinsic(candidate):
+        if slot.name in CORE_SLOTS and is_intrinsic(candidate):
             continue
-        if not _SLOT.fullmatch(slot.name):
+        if not SLOT_NAME.fullmatch(slot.name):
             yield f"its slot {slot.name!r} is not named like {candidate.name}.device"
     yield from schema_faults(info.config_schema)
 

@@ -24,12 +24,12 @@ from agent_core.contracts.errors import (
     PluginError,
     PluginTimeout,
 )
+from agent_core.contracts.schema import section_fault
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
 from agent_core.host.notices import SELECTED_BY, Notice, selected_names
 from agent_core.host.policy import Plan, decide
 from agent_core.host.report import PluginRecord, find, records_of
-from agent_core.host.schema import section_fault
 from agent_core.host.states import PluginState
 from agent_core.host.supervisor import InlineAdapter, LoadedPlugin
 

@@ -18,11 +18,9 @@ from typing import Any, ClassVar
 import pytest
 
 from agent_core.contracts.errors import AgentError, PluginDisabled
-from agent_core.contracts.info import Plugin, PluginInfo, Support
+from agent_core.contracts.info import CORE_SLOTS, SLOT_NAME, Plugin, PluginInfo, Support
+from agent_core.contracts.schema import schema_faults
 from agent_core.testing.plain import from_plain, to_plain
-
-SLOT_NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z*][a-z0-9_*-]*)?(:[A-Za-z0-9_.*-]+)?|\*(\.[^.]+)")
-"""A slot is ``cpu``, ``acme.device`` or ``acme.device:10g-mig``; a declaration may be a glob."""
 
 METRIC_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -122,10 +120,12 @@ class PluginContract:
         assert re.fullmatch(r"[a-z][a-z0-9_-]*", info.name), info.name
         assert info.summary, "a summary tells people what this plugin is"
         json.dumps(info.config_schema)
+        assert list(schema_faults(info.config_schema)) == []
         assert all(isinstance(s, Support) for s in info.capabilities.values())
         assert all(seconds > 0 for seconds in info.deadlines.values())
         for slot in info.slots:
-            assert SLOT_NAME.fullmatch(slot.name), f"{slot.name!r} is not the name of a slot"
+            named = slot.name in CORE_SLOTS or SLOT_NAME.fullmatch(slot.name)
+            assert named, f"{slot.name!r} is not the name of a slot"
         for pattern in info.exclusive_slots:
             covered = any(fnmatchcase(s.name, pattern) for s in info.slots)
             assert covered, f"exclusive_slots: {pattern!r} matches no declared slot"

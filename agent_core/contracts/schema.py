@@ -1,4 +1,4 @@
-"""Checks a plugin's configuration section against the JSON Schema that the plugin declares.
+"""How a plugin describes its configuration section: a subset of JSON Schema, and its check.
 
 A documented subset, since a complete validator would bring more distributions than the rest of the
 plugin host: type, enum, const, properties, required, additionalProperties, items, minItems,

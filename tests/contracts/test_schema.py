@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.host.schema import faults, schema_faults
+from agent_core.contracts.schema import faults, schema_faults
 
 SCHEMA = {
     "type": "object",
