@@ -31,7 +31,7 @@ from agent_core.host.notices import SELECTED_BY, Notice, selected_names
 from agent_core.host.policy import Plan, decide
 from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
-from agent_core.host.supervisor import InlineAdapter, LoadedPlugin
+from agent_core.host.supervisor import DEFAULT_DEADLINE, InlineAdapter, LoadedPlugin
 
 _RETRY = "Mend, reinstall or block it, then restart the agent; nothing else waits for it."
 
@@ -45,6 +45,7 @@ class PluginHost:
         selection: The operator's choice.
         plugin_config: For each plugin's name its own section ``[plugin.<name>]``.
         candidates: What is installed; by default it is scanned for.
+        deadline: Seconds for each call that nobody gives another deadline (``[plugins] deadline``).
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class PluginHost:
         selection: Selection,
         plugin_config: Mapping[str, Mapping[str, Any]],
         candidates: Iterable[Candidate] | None = None,
+        *,
+        deadline: float = DEFAULT_DEADLINE,
     ) -> None:
+        self._deadline = deadline
         self._selection = selection
         self._config = plugin_config
         self._candidates = None if candidates is None else tuple(candidates)
@@ -205,7 +209,7 @@ class PluginHost:
         detail = f"{loaded.plugin_class.__name__} in {loaded.load_ms:.1f} ms"
         record.note("import", "loaded", detail, load_ms=loaded.load_ms, info=loaded.info)
         adapter = InlineAdapter(loaded.plugin_class)
-        self._loaded.append(LoadedPlugin(record, loaded.info, adapter))
+        self._loaded.append(LoadedPlugin(record, loaded.info, adapter, self._deadline))
 
     async def _open(self, plugin: LoadedPlugin, deadline: float | None) -> None:
         record = plugin.record

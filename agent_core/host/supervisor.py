@@ -88,7 +88,14 @@ class InlineAdapter:
 class LoadedPlugin:
     """A plugin that was imported, as the rest of the agent uses it."""
 
-    def __init__(self, record: PluginRecord, info: PluginInfo, adapter: Adapter) -> None:
+    def __init__(
+        self,
+        record: PluginRecord,
+        info: PluginInfo,
+        adapter: Adapter,
+        default_deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        self._default_deadline = default_deadline
         self.record = record
         self._info = info
         self._adapter = adapter
@@ -204,7 +211,7 @@ class LoadedPlugin:
 
     def deadline(self, method: str) -> float:
         """Seconds that a method may take."""
-        return self.info.deadlines.get(method) or DEADLINES.get(method, DEFAULT_DEADLINE)
+        return self.info.deadlines.get(method) or DEADLINES.get(method, self._default_deadline)
 
     def lanes(self) -> list[dict[str, Any]]:
         """Describe every lane with its statistics, as plain data."""

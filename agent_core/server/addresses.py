@@ -59,7 +59,7 @@ class UnixBinding:
             self.release()
             raise InvalidConfig(
                 f"cannot listen at {self.path}: {exc.strerror}",
-                hint="The state directory must exist and be writable; see `ipc-base-path`.",
+                hint="The state directory must exist and be writable; see `var-base-path`.",
             ) from exc
         return f"unix://{self.path}"
 

@@ -193,3 +193,17 @@ assert manager.list() == [], manager.list()
         command = [sys.executable, "-c", program, f"{home}/scratches"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_two_agents_share_a_root_and_each_lists_its_own(root: Path) -> None:
+    one, two, old = HostDirScratch(), HostDirScratch(), HostDirScratch()
+    one.open({"root": str(root), "owner": "one"})
+    two.open({"root": str(root), "owner": "two"})
+    old.open({"root": str(root)})
+    one.create("k1")
+    two.create("k2")
+    old.create("unmarked")
+    assert [s.kernel_id for s in one.list()] == ["k1", "unmarked"]
+    assert [s.kernel_id for s in two.list()] == ["k2", "unmarked"]
+    two.destroy("k2")
+    assert [s.kernel_id for s in one.list()] == ["k1", "unmarked"]

@@ -17,7 +17,7 @@ from agent_core.contracts.backend import ContainerSpec
 from agent_core.contracts.edits import ConfigFile, ContainerEdits, Permission
 from agent_core.contracts.errors import InvalidSpec, Unsupported, bullet_list
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 def check(spec: ContainerSpec) -> None:
@@ -47,7 +47,7 @@ def is_name(name: str) -> bool:
 
 def _malformed(spec: ContainerSpec) -> Iterator[str]:
     if not is_name(spec.name):
-        yield f"name {spec.name!r} is not 1 to 128 letters, digits and '_.-'"
+        yield f"name {spec.name!r} is not 1 to 200 letters, digits and '_.-'"
     if not spec.argv or not spec.argv[0].startswith("/"):
         yield "argv begins with no absolute path"
     if not spec.cwd.startswith("/"):

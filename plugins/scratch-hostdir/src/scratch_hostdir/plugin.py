@@ -2,9 +2,11 @@
 
     <root>/<kernel id>/config      the agent's
     <root>/<kernel id>/work        the user's
+    <root>/<kernel id>/.owner      the agent's id, where several agents share a root
     <root>/.trash/<kernel id>/...  being removed
 
-Configuration: `root`, which the core gives; `usage-deadline`, seconds, 2 by default.
+Configuration: `root` and `owner`, which the core gives; `usage-deadline`, seconds, 2 by default.
+Scratches of another owner are never listed; what has no owner's mark is.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from scratch_hostdir.removal import empty, new_name, open_directory
 
 _KERNEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _TRASH = ".trash"
+_MARK = ".owner"
 _PARTS = ("config", "work")
 _PRIVATE = 0o700
 
@@ -51,6 +54,7 @@ class HostDirScratch(ScratchManager):
             "required": ["root"],
             "properties": {
                 "root": {"type": "string", "minLength": 1},
+                "owner": {"type": "string"},
                 "usage-deadline": {"type": "number", "exclusiveMinimum": 0},
             },
         },
@@ -60,6 +64,7 @@ class HostDirScratch(ScratchManager):
 
     def __init__(self) -> None:
         self._root = Path()
+        self._owner = ""
         self._usage_deadline = 2.0
 
     def open(self, config: Mapping[str, Any]) -> None:
@@ -71,6 +76,7 @@ class HostDirScratch(ScratchManager):
         if not config.get("root"):
             raise InvalidConfig("hostdir: no root is configured", hint="Set scratch-root.")
         self._usage_deadline = float(config.get("usage-deadline", 2.0))
+        self._owner = str(config.get("owner", ""))
         self._root = Path(config["root"]).absolute()
         try:
             self._root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
@@ -94,6 +100,8 @@ class HostDirScratch(ScratchManager):
             _make(kernel_id, root)
             directory = open_directory(kernel_id, root)
             try:
+                if self._owner:
+                    _mark(self._owner, directory)
                 for part in _PARTS:
                     _make(part, directory)
             finally:
@@ -145,7 +153,14 @@ class HostDirScratch(ScratchManager):
         """List the scratches, also those that were left half removed."""
         found = {name: self._root / _TRASH / name for name in _kernels(self._root / _TRASH)}
         found.update({name: self._root / name for name in _kernels(self._root)})
-        return [Scratch(name, str(path)) for name, path in sorted(found.items())]
+        own = {name: path for name, path in found.items() if self._is_own(path)}
+        return [Scratch(name, str(path)) for name, path in sorted(own.items())]
+
+    def _is_own(self, path: Path) -> bool:
+        """Another agent may share the root; what nobody has marked may be anybody's."""
+        marks = [path / _MARK, *path.glob(f"*/{_MARK}")]
+        owners = {mark.read_text() for mark in marks if mark.is_file() and not mark.is_symlink()}
+        return not owners or self._owner in owners
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -178,6 +193,12 @@ def _make(name: str, parent: int) -> None:
     with suppress(FileExistsError):
         os.mkdir(name, _PRIVATE, dir_fd=parent)
     os.close(open_directory(name, parent))
+
+
+def _mark(owner: str, directory: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(_MARK, flags, 0o600, dir_fd=directory), "w") as file:
+        file.write(owner)
 
 
 def _exists(name: str, parent: int) -> bool:
