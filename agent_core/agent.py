@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from agent_core import clock
 from agent_core.config.model import AgentConfig
 from agent_core.config.pidfile import pid_file
 from agent_core.contracts.backend import ContainerBackend
-from agent_core.contracts.errors import AgentError, InvalidConfig
+from agent_core.contracts.errors import InvalidConfig
 from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
@@ -23,11 +23,11 @@ from agent_core.host.plugin_host import PluginHost
 from agent_core.kernels.adoption import adopt_all
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.devices import DeviceService
-from agent_core.kernels.intents import Ending
 from agent_core.kernels.logs import LogStore
+from agent_core.kernels.owners import Owners
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
-from agent_core.kernels.states import Reason
+from agent_core.kernels.watching import Watching
 from agent_core.ledger import Commit, Ledger, StateLock
 from agent_core.node import NodeService
 from agent_core.resources.allocator import Allocator
@@ -44,7 +44,6 @@ FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgot
 
 _DEVICE_INTERVAL = 30.0
 _RETENTION_INTERVAL = 3600.0
-_EVENT_PAUSE = 1.0
 
 
 class Agent:
@@ -87,14 +86,15 @@ class Agent:
         self._stack.callback(ledger.close)
         host = await self._load_plugins()
         self._services = await self._compose(host, ledger, run_root)
-        kernels = KernelService(self._services)
-        self._stack.push_async_callback(kernels.stop)
+        owners = Owners(self._services)
+        self._stack.push_async_callback(owners.stop)
+        faults = await adopt_all(self._services, owners)
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
-        warnings = [*self._warnings, *notices]
+        warnings = [*self._warnings, *notices, *faults]
+        kernels = KernelService(self._services, owners)
         node = NodeService(self._config, host, self._services, kernels, warnings)
-        await adopt_all(self._services, kernels)
         self._stack.push_async_callback(self._end_periodic)
-        self._begin_periodic(kernels)
+        self._begin_periodic(owners)
         await self._serve(node, kernels)
 
     async def _load_plugins(self) -> PluginHost:
@@ -153,6 +153,7 @@ class Agent:
         self._stack.push_async_callback(server.stop)
         node.addresses = server.addresses
         node.state = "ready"
+        self._stack.callback(setattr, node, "state", "stopping")
         log.info("started handling RPC requests at " + ", ".join(server.addresses))
 
     def _tcp_address(self) -> TcpAddress | None:
@@ -168,12 +169,16 @@ class Agent:
 
     # ---- what goes on all the time ----
 
-    def _begin_periodic(self, kernels: KernelService) -> None:
+    def _begin_periodic(self, owners: Owners) -> None:
         loop = asyncio.get_running_loop()
+        watching = Watching(self._services, owners)
         for name, work in {
-            "backend events": self._follow_backend(kernels),
-            "devices": self._refresh_devices(),
-            "retention": self._forget_ended(),
+            "backend events": watching.follow(),
+            "kernels": watching.look(),
+            "devices": _each(
+                _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
+            ),
+            "retention": _each(_RETENTION_INTERVAL, self._forget_once, "retention"),
         }.items():
             self._periodic.append(loop.create_task(work, name=name))
 
@@ -182,36 +187,12 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
 
-    async def _follow_backend(self, kernels: KernelService) -> None:
-        """Tell owners of containers that end; after a failure begin again where it stopped."""
-        cursor: str | None = None
-        while True:
-            try:
-                async for event in self._services.backend.events(cursor):
-                    cursor = event.cursor
-                    if event.kind == "exited":
-                        ending = Ending(Reason.SELF_TERMINATED, None, event.exit)
-                        kernels.exited(event.name, ending)
-            except AgentError as exc:
-                log.warning("the backend's events were interrupted", error=exc.message)
-            await asyncio.sleep(_EVENT_PAUSE)
-
-    async def _refresh_devices(self) -> None:
-        while True:
-            await asyncio.sleep(_DEVICE_INTERVAL)
-            await self._services.devices.refresh()
-
-    async def _forget_ended(self) -> None:
-        while True:
-            await self._forget_once()
-            await asyncio.sleep(_RETENTION_INTERVAL)
-
     async def _forget_once(self) -> None:
         before = clock.wall() - self._services.settings.retention
         forgotten = await self._services.ledger.write(
             FORGETTING, lambda tx: tx.forget_ended(before)
         )
-        self._services.logs.forget(forgotten)
+        await self._services.logs.forget(forgotten)
 
 
 async def serve(
@@ -231,12 +212,42 @@ async def serve(
     for warning in warnings:
         log.warning(warning)
     agent = Agent(config, warnings, tcp_is_chosen=tcp_is_chosen)
-    await agent.start()
+    asked = asyncio.ensure_future(stopping.wait())
     try:
-        await stopping.wait()
+        if await _started(agent, asked):
+            await asked
         log.info("stopping; running kernels are left running")
     finally:
+        asked.cancel()
         await agent.stop()
+
+
+async def _started(agent: Agent, asked: asyncio.Future[Any]) -> bool:
+    """Start the agent; False when it was asked to stop before it had."""
+    starting = asyncio.ensure_future(agent.start())
+    try:
+        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        starting.cancel()  # does nothing once it has started
+        await asyncio.wait({starting})
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
+
+
+async def _each(
+    seconds: float, work: Callable[[], Awaitable[object]], what: str, *, wait: bool = False
+) -> None:
+    """Do something again and again; what fails is logged, and tried again in its turn."""
+    if wait:
+        await asyncio.sleep(seconds)
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("failed; it is tried again", what=what, seconds=seconds)
+        await asyncio.sleep(seconds)
 
 
 def _private_directory(path: Path) -> None:

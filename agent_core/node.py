@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from agent_core.contracts.device import Device
 from agent_core.contracts.info import Support
 from agent_core.contracts.versions import RPC_PROTOCOL
 from agent_core.host.plugin_host import PluginHost
+from agent_core.kernels.asking import ask
 from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
@@ -109,8 +109,7 @@ class NodeService:
 
     async def images(self) -> Sequence[m.ImageRow]:
         """List the images that can be started."""
-        async with asyncio.timeout(self._services.settings.call_timeout):
-            images = await self._services.backend.images()
+        images = await ask(self._services, self._services.backend.images(), "images")
         return [
             m.ImageRow(
                 name=image.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from agent_core.wire.models import EventItem
 log = structlog.get_logger(__name__)
 
 _PAGE = 500
+_SEQUENCE_DIGITS = 18
 _PROGRESS_KEPT = 256
 """Progress that a watcher has not taken yet; older items are dropped: they are not durable."""
 
@@ -117,10 +119,11 @@ class EventBus:
         return await self._ledger.read(lambda tx: tx.events(kernel_id, position, _PAGE))
 
     def _in_order(self, watcher: _Watcher, batch: list[EventRow]) -> list[EventItem]:
-        items = [_item(event) for event in batch]
-        items.extend(watcher.progress)
+        # Merged, not sorted: a clock that is set back must not change the order of events.
+        durable = (_item(event) for event in batch)
+        items = [*heapq.merge(durable, watcher.progress, key=lambda item: item.at)]
         watcher.progress.clear()
-        return sorted(items, key=lambda item: item.at)
+        return items
 
 
 def _item(event: EventRow) -> EventItem:
@@ -138,7 +141,7 @@ def _sequence(since: str | None) -> int:
     if since is None:
         return 0
     _, _, number = since.rpartition("-")
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit() and len(number) <= _SEQUENCE_DIGITS):
         raise InvalidArgument(
             f"since: {since!r} is not the id of an event",
             hint="Use an id that `agentctl events --json` printed.",

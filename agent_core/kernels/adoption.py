@@ -2,75 +2,73 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import structlog
 
-from agent_core.contracts.backend import ContainerStatus
-from agent_core.contracts.device import Claim
-from agent_core.contracts.errors import AgentError
+from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
+from agent_core.kernels.owners import Owners
 from agent_core.kernels.reconcile import plan
-from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
+from agent_core.kernels.sightings import Sightings, look_for
+from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, KernelRow
 
 log = structlog.get_logger(__name__)
 
 
-async def adopt_all(services: Services, kernels: KernelService) -> None:
-    """Restore every claim, then take over every kernel that has not ended or still holds."""
+async def adopt_all(services: Services, owners: Owners) -> list[str]:
+    """Restore every claim, then take over every kernel that has not ended or still holds.
+
+    Returns:
+        What could not be restored or taken over, in words; nothing of it is touched or free.
+    """
     rows, holds = await services.ledger.read(lambda tx: (tx.kernels(), tx.holds()))
-    _restore(services, holds)
+    faults = [fault for hold in holds if hold.kind == "claim" for fault in _restore(services, hold)]
     holding = {hold.kernel_id for hold in holds}
     left = [row for row in rows if row.ended_at is None or row.kernel_id in holding]
-    seen = await _sightings(services) if left else {}
+    running = [row for row in left if row.state == KernelState.RUNNING]
+    seen = await look_for(services, running) if running else {}
+    directories = {h.kernel_id: Path(h.key) for h in holds if h.kind == "run-dir"}
     for row in left:
-        sighting = await _confirmed(services, row, seen)
-        action = plan(row, sighting, rebooted=services.ledger.boot_changed)
+        faults.extend(await _adopt(services, owners, row, seen, directories))
+    return faults
+
+
+def _restore(services: Services, hold: HoldRow) -> Iterable[str]:
+    try:
+        # The kernel runs all the same, and what it has must not be given to another.
+        overdrawn = services.allocator.restore(claim_from_data(hold.undo))
+    except Exception:  # one row that cannot be read must not keep the agent from starting
+        log.exception("a claim cannot be restored", claim=hold.key)
+        return [f"claim {hold.key} cannot be restored: what it holds may be given to another"]
+    if overdrawn:
+        log.warning("a restored claim does not fit any more", claim=hold.key, because=overdrawn)
+    return []
+
+
+async def _adopt(
+    services: Services,
+    owners: Owners,
+    row: KernelRow,
+    seen: Sightings,
+    directories: Mapping[str, Path],
+) -> Iterable[str]:
+    kernel_id = row.kernel_id
+    try:
+        action = plan(row, seen.get(kernel_id), rebooted=services.ledger.boot_changed)
         log.info(
             "kernel found",
-            kernel_id=row.kernel_id,
+            kernel_id=kernel_id,
             verdict=action.verdict.value,
             because=action.because,
         )
-        await kernels.adopt(row, action.ending)
-
-
-def _restore(services: Services, holds: list[HoldRow]) -> None:
-    for hold in holds:
-        if hold.kind == "claim":
-            _restore_one(services, claim_from_data(hold.undo))
-
-
-def _restore_one(services: Services, claim: Claim) -> None:
-    # The kernel runs all the same, and what it has must not be given to another.
-    overdrawn = services.allocator.restore(claim)
-    if overdrawn:
-        log.warning("a restored claim does not fit any more", claim=claim.id, because=overdrawn)
-
-
-async def _sightings(services: Services) -> dict[str, ContainerStatus] | None:
-    """List the backend's containers by name; None when nobody can tell."""
-    try:
-        async with asyncio.timeout(services.settings.call_timeout):
-            found = await services.backend.list(services.settings.agent_id)
-    except (AgentError, TimeoutError) as exc:
-        log.warning("the backend does not answer; every kernel is left as it is", error=str(exc))
-        return None
-    return {status.name: status for status in found}
-
-
-async def _confirmed(
-    services: Services, row: KernelRow, seen: dict[str, ContainerStatus] | None
-) -> ContainerStatus | None:
-    """What the list does not have is looked up once more by itself before it counts as absent."""
-    if seen is None or row.container is None:
-        return None
-    if row.container in seen:
-        return seen[row.container]
-    try:
-        async with asyncio.timeout(services.settings.call_timeout):
-            return await services.backend.inspect(row.container)
-    except (AgentError, TimeoutError):
-        return None
+        # The runner was started with the directory of that time.
+        directory = directories.get(kernel_id) or run_dir(services.settings.run_root, kernel_id)
+        await owners.adopt(row, action.ending, directory)
+    except Exception as exc:  # one bad kernel must not keep the agent from starting
+        log.exception("a kernel cannot be taken over", kernel_id=kernel_id)
+        return [f"kernel {kernel_id} cannot be taken over: {type(exc).__name__}: {exc}"]
+    return []

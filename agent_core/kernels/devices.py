@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -45,14 +45,20 @@ class DeviceService:
         try:
             self._allocator.update(name, plugin.info, await plugin.call("devices"))
         except AgentError as exc:
-            if self.faults.get(name) != exc.message:
-                log.warning("devices are not known", plugin=name, error=exc.message)
-            self.faults[name] = exc.message
-            if name not in self._reported:
-                self._allocator.update(name, plugin.info, None)
+            self._unknown(name, exc.message)
+        except Exception as exc:  # an inventory of nonsense is the plugin's fault alone
+            log.exception("devices are not known", plugin=name)
+            self._unknown(name, f"its inventory cannot be used: {type(exc).__name__}: {exc}")
         else:
             self._reported.add(name)
             self.faults.pop(name, None)
+
+    def _unknown(self, name: str, why: str) -> None:
+        if self.faults.get(name) != why:
+            log.warning("devices are not known", plugin=name, error=why)
+        self.faults[name] = why
+        if name not in self._reported:
+            self._allocator.update(name, self._plugins[name].info, None)
 
     async def prepare(self, claim: Claim, config_dir: str) -> ContainerEdits:
         """Take the devices of a claim and learn what its container needs."""
@@ -72,12 +78,22 @@ class DeviceService:
     async def prepared(self) -> dict[str, Sequence[str]]:
         """List the claims that hold something outside, by plugin; failing plugins are left out."""
         found = await self._each("prepared", "control")
-        return {name: list(ids) for name, ids in found.items()}
+        return {
+            name: [each for each in ids if isinstance(each, str)]
+            for name, ids in found.items()
+            if isinstance(ids, Iterable)
+        }
 
     async def measure(self, subjects: Sequence[Subject]) -> list[tuple[str, Measurement]]:
         """Read every plugin's series once; what fails is missing, and counted by its lane."""
         found = await self._each("measure", "measure", subjects)
-        return [(name, m) for name, readings in found.items() for m in readings]
+        return [
+            (name, reading)
+            for name, readings in found.items()
+            if isinstance(readings, Iterable)
+            for reading in readings
+            if isinstance(reading, Measurement)
+        ]
 
     def unit(self, plugin: str, metric: str) -> str:
         """Look the base unit of a declared series up."""

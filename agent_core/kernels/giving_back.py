@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
-from agent_core.contracts.backend import ContainerState, ExitStatus, Presence
+from agent_core.contracts.backend import ContainerState, ContainerStatus, ExitStatus, Presence
 from agent_core.contracts.errors import AgentError, NotFound
-from agent_core.kernels.journal import CLEANED, GONE, Journal
+from agent_core.kernels.asking import ask, items
+from agent_core.kernels.journal import CLEANED, Journal
 from agent_core.kernels.services import Services
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow, HoldState
@@ -27,24 +28,26 @@ class GivingBack:
     """Undoes the holds of one kernel, each by the step of its kind.
 
     Attributes:
-        exit: How the container ended, where that was seen while giving it back.
+        exit: How the container ended, where that is known or was seen while giving it back.
     """
 
     def __init__(self, services: Services, steps: Sequence[Step], journal: Journal) -> None:
         self._services = services
         self._by_kind = {step.kind: step for step in steps if step.kind}
         self._journal = journal
+        self._given: list[HoldRow] = []
         self.exit: ExitStatus | None = None
 
     async def container(self, tell: _Tell) -> None:
         """Give the container back, however long that takes: nothing else may go before it."""
-        pause = self._services.settings.retry_first
         for hold in [h for h in await self._journal.holds() if h.kind == _CONTAINER]:
-            while (note := await self._try(hold, tell)) is not None:
+            for pause in self._services.settings.pauses():
+                note = await self._try(hold, tell)
+                if note is None:
+                    break
                 await self._journal.dirty(hold, note)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, self._services.settings.retry_most)
-            await self._journal.drop(GONE, [hold])
+            await self._journal.gone(hold, self.exit.code if self.exit else None)
 
     async def rest(self, tell: _Tell) -> tuple[list[HoldRow], list[HoldRow]]:
         """Give everything else back in reverse; return what was given back, and what is dirty."""
@@ -56,18 +59,21 @@ class GivingBack:
                 given.append(hold)
             else:
                 dirty.append(replace(hold, state=HoldState.DIRTY, note=note[:500]))
+        self._given = given
         return given, dirty
 
     async def leftovers(self) -> None:
         """Try what is dirty again until nothing is left, with growing pauses."""
-        pause = self._services.settings.retry_first
-        while await self._journal.holds():
-            given, _dirty = await self.rest(lambda *_args, **_data: None)
-            await self._journal.drop(CLEANED, given)
-            self.freed(given)
-            if _dirty:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, self._services.settings.retry_most)
+        for pause in self._services.settings.pauses():
+            if not await self._held():
+                return
+            given, dirty = await self.rest(lambda *_args, **_data: None)
+            if given:
+                await self._journal.drop(CLEANED, given)
+                self.freed(given)
+            if not dirty:
+                return
+            await asyncio.sleep(pause)
 
     def freed(self, holds: Sequence[HoldRow]) -> None:
         """Tell the allocator which claims are free, now that this is durable."""
@@ -75,6 +81,13 @@ class GivingBack:
             if hold.kind == _CLAIM:
                 with contextlib.suppress(NotFound):  # it was never restored: nothing to free
                     self._services.allocator.release(hold.key)
+
+    async def _held(self) -> list[HoldRow]:
+        """List what is still held; claims that are not are free, whoever saw their commit."""
+        held = await self._journal.holds()
+        kept = {hold.key for hold in held if hold.kind == _CLAIM}
+        self.freed([hold for hold in self._given if hold.key not in kept])
+        return held
 
     def _kept(self, hold: HoldRow, dirty: Sequence[HoldRow]) -> str | None:
         """A claim stays while its device could not be given back: it is not free."""
@@ -106,14 +119,37 @@ class GivingBack:
         log.warning("could not give back", kind=hold.kind, key=hold.key, error=note)
         return note
 
+    # ---- the end of a container ----
+
     async def _watch_exit(self, hold: HoldRow) -> None:
-        """End the container gently and remember how it ended, before its record is removed."""
-        settings, backend = self._services.settings, self._services.backend
-        async with asyncio.timeout(settings.stop_grace + settings.call_timeout):
-            await backend.stop(hold.key, settings.stop_grace)
-            status: Any = await backend.inspect(hold.key)
-            # A log that cannot be read must not keep a device held.
-            with contextlib.suppress(AgentError):
-                await self._services.logs.collect(backend, hold.key, hold.kernel_id)
-        if status.presence is Presence.PRESENT and status.state is ContainerState.EXITED:
+        """End the container gently and keep how it ended and what it printed.
+
+        Nothing that fails here keeps anything held: the step that follows ends it for sure.
+        """
+        try:
+            status = await self._ended(hold.key)
+            if status.presence is not Presence.ABSENT:
+                await self._keep_log(hold)
+        except (AgentError, OSError) as exc:
+            log.warning("an end was not seen whole", key=hold.key, error=str(exc))
+        except Exception:  # a backend that answers nonsense can still remove
+            log.exception("an end was not seen whole", key=hold.key)
+
+    async def _ended(self, name: str) -> ContainerStatus:
+        backend, grace = self._services.backend, self._services.settings.stop_grace
+        status = self._seen(await ask(self._services, backend.inspect(name), "inspect"))
+        if status.presence is Presence.ABSENT or status.state is ContainerState.EXITED:
+            return status
+        await ask(self._services, backend.stop(name, grace), "stop", extra=grace)
+        return self._seen(await ask(self._services, backend.inspect(name), "inspect"))
+
+    def _seen(self, status: ContainerStatus) -> ContainerStatus:
+        known = self.exit is not None and self.exit.code is not None
+        if status.state is ContainerState.EXITED and status.exit is not None and not known:
             self.exit = status.exit
+        return status
+
+    async def _keep_log(self, hold: HoldRow) -> None:
+        chunks = items(self._services, self._services.backend.logs(hold.key), "logs")
+        async with asyncio.timeout(self._services.settings.call_timeout), aclosing(chunks):
+            await self._services.logs.collect(chunks, hold.kernel_id)

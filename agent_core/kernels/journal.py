@@ -93,6 +93,19 @@ class Journal:
         """Delete holds that are proven given back."""
         await self._write(commit, None, drop=holds)
 
+    async def gone(self, hold: HoldRow, exit_code: int | None) -> None:
+        """Delete the hold of a container that is proven gone, and keep how it ended."""
+        known = self.row.exit_code
+        code = exit_code if known is None else known
+        row = replace(self.row, exit_code=code, version=self.row.version + 1)
+        await self._write(GONE, row, drop=[hold])
+        self.row = row
+
+    async def refresh(self) -> None:
+        """Read the row again: after a failed commit only the ledger knows whether it was made."""
+        row = await self._ledger.read(lambda tx: tx.kernel(self.row.kernel_id))
+        self.row = row or self.row
+
     async def dirty(self, hold: HoldRow, note: str) -> None:
         """Mark a hold that could not be given back."""
         marked = replace(hold, state=HoldState.DIRTY, note=note[:500])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agent_core.contracts.backend import ContainerStatus, Presence
+from agent_core.kernels.asking import ask
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, HoldState, KernelRow
@@ -23,7 +24,8 @@ async def find_leaks(services: Services) -> list[Leak]:
     this moment is no leak.
     """
     before, _ = await _ledger(services)
-    containers = await services.backend.list(services.settings.agent_id)
+    listing = services.backend.list(services.settings.agent_id)
+    containers = await ask(services, listing, "list")
     world = await _world(services, containers)
     after, kernels = await _ledger(services)
     strangers = {key: thing for key, thing in world.items() if key not in before | after}
@@ -33,6 +35,7 @@ async def find_leaks(services: Services) -> list[Leak]:
     ]
     found.extend(_left_over(after.values(), kernels))
     found.extend(_missing(before, after, kernels, containers))
+    found.extend(_unclaimed(before, after, world))
     return sorted(found, key=lambda leak: (leak.kind, leak.key))
 
 
@@ -90,6 +93,13 @@ def _missing(
             continue
         if kernel.state == KernelState.RUNNING:
             yield _leak(hold, "the ledger holds it, the backend does not have it")
+
+
+def _unclaimed(before: _Holds, after: _Holds, world: _Found) -> Iterator[Leak]:
+    """Claims that the ledger has and the allocator does not know: they may be given twice."""
+    for key, hold in before.items():
+        if hold.kind == "claim" and key in after and key not in world:
+            yield _leak(hold, "the ledger holds it, the allocator does not know it")
 
 
 def _leak(hold: HoldRow, detail: str) -> Leak:

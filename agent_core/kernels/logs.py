@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final
 
-from agent_core.contracts.backend import ContainerBackend
-
 KEPT: Final = 1 << 20
 """Bytes that are kept of one ended kernel's log."""
 
@@ -25,11 +23,11 @@ class LogStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    async def collect(self, backend: ContainerBackend, container: str, kernel_id: str) -> None:
+    async def collect(self, chunks: AsyncIterator[bytes], kernel_id: str) -> None:
         """Keep the tail of a container's log; call it before the container is removed."""
         tail: deque[bytes] = deque()
         size = 0
-        async for chunk in backend.logs(container):
+        async for chunk in chunks:
             tail.append(chunk)
             size += len(chunk)
             while size - len(tail[0]) >= KEPT:
@@ -43,13 +41,16 @@ class LogStore:
         for start in range(0, len(data), _CHUNK):
             yield data[start : start + _CHUNK]
 
-    def forget(self, kernel_ids: Iterable[str]) -> None:
+    async def forget(self, kernel_ids: Iterable[str]) -> None:
         """Remove the logs of kernels that are forgotten."""
-        for kernel_id in kernel_ids:
-            self._path(kernel_id).unlink(missing_ok=True)
+        await asyncio.to_thread(self._forget, [*kernel_ids])
 
     def _path(self, kernel_id: str) -> Path:
         return self._directory / f"{kernel_id}.log"
+
+    def _forget(self, kernel_ids: list[str]) -> None:
+        for kernel_id in kernel_ids:
+            self._path(kernel_id).unlink(missing_ok=True)
 
     def _write(self, kernel_id: str, data: bytes) -> None:
         self._directory.mkdir(mode=0o700, exist_ok=True)

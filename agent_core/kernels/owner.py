@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from agent_core import clock
-from agent_core.contracts.backend import ContainerState, ExitStatus, Presence
-from agent_core.contracts.errors import AgentError, DeadlineExceeded, InternalError
+from agent_core.contracts.backend import ExitStatus
+from agent_core.contracts.errors import AgentError, InternalError, KernelFailed, LedgerFailed
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.giving_back import GivingBack
 from agent_core.kernels.intents import Ending
@@ -23,7 +24,8 @@ from agent_core.ledger import HoldState
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
+_CANCEL_GRACE: Final = 5.0
+"""Seconds that a step has to end when the agent stops."""
 
 
 class _StepFailed(Exception):
@@ -43,6 +45,9 @@ class Owner:
         journal: The kernel's rows.
         build: What is known of its parts.
         ended: Called once the kernel is TERMINATED.
+
+    Attributes:
+        since: Monotonic seconds of the last change; what was observed earlier says nothing of it.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Owner:
         self._ended = ended
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._changed = asyncio.Event()
+        self._whole = False
+        self.since = clock.monotonic()
         self.timings: list[tuple[str, float, float]] = list(journal.row.timings)
         self._giving_back = GivingBack(services, steps, journal)
 
@@ -70,10 +77,20 @@ class Owner:
         """The kernel's id."""
         return self.journal.row.kernel_id
 
+    @property
+    def building(self) -> bool:
+        """Whether the create is under way, and not about to be complete."""
+        return self.journal.state is KernelState.PREPARING and not self._whole
+
     def post(self, ending: Ending) -> None:
         """Ask for the end; only the first reason counts."""
         if not self._ending.done():
             self._ending.set_result(ending)
+
+    def interrupt(self, message: str) -> None:
+        """Ask for the end of a create that is under way; what runs, or is about to, runs on."""
+        if self.building:
+            self.post(Ending(Reason.CREATE_INTERRUPTED, message))
 
     async def changed(self) -> None:
         """Wait for the next change of state."""
@@ -84,11 +101,9 @@ class Owner:
     async def run(self) -> None:
         """Live the kernel's life to its end; cancelling leaves everything as it is."""
         try:
-            ending = await self._live()
-            await self._end(ending)
+            await self._finish(await self._live())
         finally:
-            if self.build.runs is not None:
-                await self.build.runs.close()
+            await self._drop_link()
 
     async def _live(self) -> Ending:
         if self.journal.state is KernelState.PREPARING and not self._ending.done():
@@ -106,120 +121,151 @@ class Owner:
         for step in self._steps:
             began, ledger_before = time.perf_counter(), self.journal.ledger_seconds
             self._tell(step, "taking")
-            await self._prepare(step)
             await self._take(step)
             seconds = time.perf_counter() - began
             ledger_seconds = self.journal.ledger_seconds - ledger_before
             self.timings.append((step.name, seconds, ledger_seconds))
             self._tell(step, "held", seconds=round(seconds, 6))
-        await self._change(
-            KernelState.RUNNING,
-            put=self.journal.settled(),
-            started_at=clock.wall(),
-            warnings=tuple(self.build.warnings),
-            timings=tuple(self.timings),
-        )
+        self._go_on()
+        await self._become_running()
 
-    async def _prepare(self, step: Step) -> None:
-        # The claims are in the ledger since PREPARING.
-        if step.kind and step.kind != "claim":
-            await self.journal.taking(step.holds(self.build))
+    async def _become_running(self) -> None:
+        self._whole = True
+        try:
+            await self._change(
+                KernelState.RUNNING,
+                put=self.journal.settled(),
+                started_at=clock.wall(),
+                **self._gathered(),
+            )
+        except LedgerFailed as exc:
+            why = f"it runs, but that could not be recorded: {exc.message}"
+            raise _StepFailed(Ending(Reason.FAILED_TO_START, why)) from exc
+
+    def _gathered(self) -> dict[str, Any]:
+        return {"warnings": tuple(self.build.warnings), "timings": tuple(self.timings)}
 
     async def _take(self, step: Step) -> None:
-        if self._ending.done():
-            raise _StepFailed(self._ending.result())
         try:
+            # The claims are in the ledger since PREPARING.
+            if step.kind and step.kind != "claim":
+                await self.journal.taking(step.holds(self.build))
+            self._go_on()
             await self._until_ending(step.take(self.build), interruptible=step.interruptible)
         except _StepFailed:
             raise
         except TimeoutError as exc:
-            raise self._failed(step, DeadlineExceeded(f"it passed its deadline: {exc}")) from exc
+            raise self._failed(step, KernelFailed("it passed its deadline", hint="")) from exc
         except AgentError as exc:
             raise self._failed(step, exc) from exc
         except Exception as exc:
             log.exception("step failed", step=step.name, kernel_id=self.kernel_id)
             raise self._failed(step, InternalError(f"{type(exc).__name__}: {exc}")) from exc
 
+    def _go_on(self) -> None:
+        if self._ending.done():
+            raise _StepFailed(self._cut_short())
+
     def _failed(self, step: Step, error: AgentError) -> _StepFailed:
-        if self._ending.done() and self._ending.result().reason != Reason.SELF_TERMINATED:
-            return _StepFailed(self._ending.result())
+        posted = self._ending.result() if self._ending.done() else None
+        if posted is not None and posted.reason != Reason.SELF_TERMINATED:
+            return _StepFailed(posted)
         message = f"step {step.name}: {error.message}"
         return _StepFailed(
-            Ending(step.failure, message if not error.hint else f"{message} ({error.hint})")
+            Ending(
+                step.failure,
+                message if not error.hint else f"{message} ({error.hint})",
+                posted.exit if posted is not None else None,
+            )
         )
 
-    async def _until_ending(self, work: Coroutine[Any, Any, T], *, interruptible: bool) -> T:
+    async def _until_ending(self, work: Coroutine[Any, Any, None], *, interruptible: bool) -> None:
         """Run one step's taking; an ending cancels it, or waits for it where it must be whole."""
         task = asyncio.ensure_future(work)
         try:
             waiting: set[asyncio.Future[Any]] = {task, self._ending}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and interruptible:
+            if interruptible:
                 task.cancel()
-                await asyncio.wait({task})
-                raise _StepFailed(self._explained(self._ending.result()))
-            return await task
+            await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_GRACE)
+            if task.done() and not task.cancelled():
+                task.exception()  # what fails now is of no interest, and must not be logged as lost
             raise
+        if not task.cancelled():
+            task.result()
+            return
+        self._go_on()
+        raise InternalError("it was given up from inside")
 
-    def _explained(self, ending: Ending) -> Ending:
-        """A container that ends while its runner is awaited has failed to start."""
+    def _cut_short(self) -> Ending:
+        """A container that ends before its kernel runs has failed to start."""
+        ending = self._ending.result()
         if ending.reason != Reason.SELF_TERMINATED:
             return ending
         code = ending.exit.code if ending.exit else None
-        return Ending(
-            Reason.FAILED_TO_START,
-            f"the container ended before its runner connected, with exit code {code}",
-            ending.exit,
-        )
+        message = f"the container ended before its runner connected, with exit code {code}"
+        return Ending(Reason.FAILED_TO_START, message, ending.exit)
 
     # ---- the end ----
 
+    async def _finish(self, ending: Ending) -> None:
+        """End the kernel, as often as that is needed: what it holds must never lose its owner."""
+        for pause in self._services.settings.pauses():
+            try:
+                await self._end(ending)
+                return
+            except AgentError as exc:
+                log.warning("an end is not complete", kernel_id=self.kernel_id, error=exc.message)
+            except Exception:
+                log.exception("an end is not complete", kernel_id=self.kernel_id)
+            await asyncio.sleep(pause)
+            with contextlib.suppress(AgentError):
+                await self.journal.refresh()
+
     async def _end(self, ending: Ending) -> None:
-        if self.journal.state is KernelState.TERMINATED:
-            await self._giving_back.leftovers()
-            return
+        if self.journal.state is not KernelState.TERMINATED:
+            await self._give_back(ending)
+        self._ended(self)
+        await self._giving_back.leftovers()
+
+    async def _give_back(self, ending: Ending) -> None:
         if self.journal.state is not KernelState.TERMINATING:
-            await self._change(
-                KernelState.TERMINATING,
-                mark=HoldState.RELEASING,
-                reason=ending.reason,
-                message=ending.message,
-            )
-        exit_status = ending.exit or await self._exit_of_container()
-        if self.build.runs is not None:
-            await self.build.runs.close()
+            await self._begin_ending(ending)
+        await self._drop_link()
         await self._giving_back.container(self._tell)
-        exit_status = exit_status or self._giving_back.exit
         given, left = await self._giving_back.rest(self._tell)
+        seen = self._giving_back.exit
         await self._change(
             KernelState.TERMINATED,
             drop=given,
             put=left,
             ended_at=clock.wall(),
-            exit_code=exit_status.code if exit_status else None,
+            message=self.journal.row.message or _killed_for_memory(seen),
         )
         self._giving_back.freed(given)
-        self._ended(self)
-        if left:
-            await self._giving_back.leftovers()
 
-    async def _exit_of_container(self) -> ExitStatus | None:
-        """Learn how the container ended by itself, before it is removed."""
-        try:
-            async with asyncio.timeout(self._services.settings.call_timeout):
-                status = await self._services.backend.inspect(self.build.container)
-        except (AgentError, TimeoutError):
-            return None
-        if status.presence is Presence.PRESENT and status.state is ContainerState.EXITED:
-            return status.exit
-        return None
+    async def _begin_ending(self, ending: Ending) -> None:
+        values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
+        if self.journal.state is KernelState.PREPARING:
+            values |= self._gathered()
+        if ending.exit is not None:
+            self._giving_back.exit = ending.exit
+            values["exit_code"] = ending.exit.code
+            values["message"] = ending.message or _killed_for_memory(ending.exit)
+        await self._change(KernelState.TERMINATING, mark=HoldState.RELEASING, **values)
+
+    async def _drop_link(self) -> None:
+        if self.build.runs is not None:
+            await self.build.runs.close()
 
     # ---- telling ----
 
     async def _change(self, state: KernelState, **values: Any) -> None:
         await self.journal.change(state, **values)
+        self.since = clock.monotonic()
         if state in (KernelState.RUNNING, KernelState.TERMINATED):
             self._services.bus.settled(self.kernel_id)
         changed, self._changed = self._changed, asyncio.Event()
@@ -233,3 +279,7 @@ class Owner:
             row.session_id,
             {"step": step.name, "phase": phase, **data},
         )
+
+
+def _killed_for_memory(seen: ExitStatus | None) -> str | None:
+    return "the memory limit ended its container" if seen is not None and seen.oom else None

@@ -59,6 +59,8 @@ def _seen(sighting: ContainerStatus, *, rebooted: bool) -> Action:
         return Action(Verdict.END, "its container is absent", Ending(Reason.CONTAINER_NOT_FOUND))
     if sighting.state is ContainerState.RUNNING:
         return Action(Verdict.ADOPT, "its container runs")
+    if sighting.state is None:
+        return Action(Verdict.ADOPT, "its container is there, and nobody can tell whether it runs")
     inferred = sighting.exit is not None and not sighting.exit.observed
     reason = Reason.REBOOTED if rebooted and inferred else Reason.SELF_TERMINATED
     return Action(Verdict.END, "its container has ended", Ending(reason, None, sighting.exit))

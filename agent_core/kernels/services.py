@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Settings:
         scratch_size: Bytes of scratch for a kernel that asks for no size; None is without limit.
         retry_first: Seconds before the first retry of what could not be given back.
         retry_most: Seconds between two retries at the most.
+        look_interval: Seconds between two looks for containers that ended without a word.
     """
 
     agent_id: str
@@ -43,6 +44,14 @@ class Settings:
     scratch_size: int | None = None
     retry_first: float = 0.5
     retry_most: float = 60.0
+    look_interval: float = 30.0
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the seconds to wait before each retry, growing, without end."""
+        pause = self.retry_first
+        while True:
+            yield pause
+            pause = min(pause * 2, self.retry_most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -60,7 +61,7 @@ class Faults:
         """Note a fault in plain words."""
         self.errors.append(InvalidSpec(message, hint=hint))
 
-    def extend(self, errors: list[AgentError]) -> None:
+    def extend(self, errors: Sequence[AgentError]) -> None:
         """Note faults that others found."""
         self.errors.extend(errors)
 
@@ -79,8 +80,8 @@ class Faults:
 
 def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
     """Read a caller's specification; faults are noted, and a placeholder stands in for each."""
-    for name in sorted(data.keys() - FIELDS.keys()):
-        near = difflib.get_close_matches(name, FIELDS, 1)
+    for name in sorted(data.keys() - FIELDS.keys(), key=str):
+        near = difflib.get_close_matches(str(name), FIELDS, 1)
         suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}"
         faults.add(f"spec: unknown field {name!r}; {suggestion}")
     kernel_id = _id(data, "kernel_id", faults) or str(uuid.uuid4())
@@ -93,7 +94,7 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         image=image if isinstance(image, str) else "",
         slots=_strings(data, "slots", faults),
         env=_environment(data, faults),
-        scratch_size=_optional_text(data, "scratch_size", faults),
+        scratch_size=_size(data, "scratch_size", faults),
     )
 
 
@@ -107,10 +108,17 @@ def _id(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
     return value
 
 
-def _optional_text(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
+def _size(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
     value = data.get(name)
-    if value is not None and not isinstance(value, str):
+    if value is None:
+        return None
+    if not isinstance(value, str):
         faults.add(f"{name}: {value!r} is not a string")
+        return None
+    try:
+        Amount.parse_size(value)
+    except ValueError as exc:
+        faults.add(f"{name}: {exc}")
         return None
     return value
 

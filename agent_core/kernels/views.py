@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from agent_core.contracts.device import Subject
 from agent_core.contracts.errors import AgentError
+from agent_core.kernels.asking import ask
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState
@@ -28,13 +28,19 @@ def _fields(row: KernelRow) -> dict[str, object]:
         "kernel_id": row.kernel_id,
         "session_id": row.session_id,
         "state": row.state,
-        "image": row.spec["image"],
+        "image": str(row.spec.get("image", "")),
         "reason": row.reason,
         "exit_code": row.exit_code,
         "created_at": row.created_at,
         "incarnation": row.incarnation,
-        "slots": dict(row.spec["slots"]),
+        "slots": _slots(row),
     }
+
+
+def _slots(row: KernelRow) -> dict[str, str]:
+    # A row that another version wrote must not hide the rows beside it.
+    slots = row.spec.get("slots")
+    return {str(k): str(v) for k, v in slots.items()} if isinstance(slots, Mapping) else {}
 
 
 async def detail_of(
@@ -82,9 +88,8 @@ async def _usage(
     services: Services, row: KernelRow, holds: Sequence[HoldRow]
 ) -> list[m.MeasurementRow]:
     try:
-        async with asyncio.timeout(services.settings.call_timeout):
-            handles = await services.backend.handles(row.container or "")
-    except (AgentError, TimeoutError):
+        handles = await ask(services, services.backend.handles(row.container or ""), "handles")
+    except AgentError:
         return []
     claims = tuple(claim_from_data(hold.undo) for hold in holds if hold.kind == "claim")
     subject = Subject(row.kernel_id, claims, handles.pids, handles.cgroups)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent_core.contracts.errors import StateDirectoryInUse
+from agent_core.contracts.errors import LedgerFailed, StateDirectoryInUse
 
 
 class StateLock:
@@ -27,8 +27,15 @@ class StateLock:
 
         Raises:
             StateDirectoryInUse: when another agent has it; names its pid.
+            LedgerFailed: when the lock's file cannot be opened.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise LedgerFailed(
+                f"cannot lock the state directory: {self._path}: {exc.strerror}",
+                hint="Set [agent] var-base-path to a directory that you can write.",
+            ) from exc
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

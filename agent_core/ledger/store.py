@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from agent_core import failpoints
 from agent_core.clock import boot_id
-from agent_core.contracts.errors import AgentError, LedgerFailed
+from agent_core.contracts.errors import LedgerFailed
 from agent_core.ledger import schema
 from agent_core.ledger.transaction import Transaction
 
@@ -76,7 +76,11 @@ class Ledger:
             self._check(self._db)
             self._begin_epoch(self._db)
         except sqlite3.Error as exc:
+            self.close()
             raise LedgerFailed(f"cannot open the ledger {self._path}: {exc}") from exc
+        except LedgerFailed:
+            self.close()
+            raise
         self._thread = threading.Thread(
             target=self._run, args=(self._db,), name="ledger", daemon=True
         )
@@ -167,11 +171,12 @@ class Ledger:
     def _run_group(self, db: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         tx = Transaction(db, self.epoch)
         try:
-            db.execute("BEGIN IMMEDIATE")
+            # Reading must go on where nothing can be written any more.
+            db.execute("BEGIN IMMEDIATE" if any(job.commit for job in jobs) else "BEGIN")
             for job in jobs:
                 self._run_job(db, tx, job)
             self._commit(db, jobs)
-        except (sqlite3.Error, AgentError) as exc:
+        except Exception as exc:  # noqa: BLE001 - each caller is told; without this thread all would wait for ever
             self._fail(db, jobs, exc)
         for job in jobs:
             with contextlib.suppress(RuntimeError):  # the caller's loop is gone, and so is its wait
@@ -197,7 +202,8 @@ class Ledger:
 
     def _fail(self, db: sqlite3.Connection, jobs: list[_Job[Any]], exc: Exception) -> None:
         if db.in_transaction:
-            db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
         for job in jobs:
             job.error = LedgerFailed(f"cannot write the ledger {self._path}: {exc}")
             job.error.__cause__ = exc

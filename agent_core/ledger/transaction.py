@@ -25,9 +25,18 @@ def _kernel_values(row: KernelRow) -> list[Any]:
     ]
 
 
+def _table(text: str) -> dict[str, Any]:
+    """Read a JSON object; one that cannot be read must not hide the rows beside it."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _kernel(values: Sequence[Any]) -> KernelRow:
     data = dict(zip(_KERNEL_COLUMNS, values, strict=True))
-    data["spec"] = json.loads(data["spec"])
+    data["spec"] = _table(data["spec"])
     data["warnings"] = tuple(json.loads(data["warnings"]))
     data["timings"] = tuple((s, t, c) for s, t, c in json.loads(data["timings"]))
     return KernelRow(**data)
@@ -35,9 +44,7 @@ def _kernel(values: Sequence[Any]) -> KernelRow:
 
 def _hold(values: Sequence[Any]) -> HoldRow:
     kind, key, kernel_id, incarnation, state, undo, order, note = values
-    return HoldRow(
-        kind, key, kernel_id, incarnation, HoldState(state), json.loads(undo), order, note
-    )
+    return HoldRow(kind, key, kernel_id, incarnation, HoldState(state), _table(undo), order, note)
 
 
 def _event(values: Sequence[Any]) -> EventRow:

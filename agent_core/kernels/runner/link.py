@@ -130,7 +130,8 @@ class RunnerLink:
         finally:
             if self._writer is writer:
                 self._drop()
-            writer.close()
+            # A peer that does not read would keep a connection that is closed politely for ever.
+            writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
@@ -169,5 +170,5 @@ class RunnerLink:
     def _drop(self) -> None:
         self._up.clear()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()
             self._writer = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from agent_core.contracts.errors import AgentError, Conflict, KernelFailed
+from agent_core.contracts.errors import AgentError, Conflict, KernelFailed, RunnerUnavailable
 from agent_core.contracts.runner import RunStatus
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Report
@@ -124,8 +125,9 @@ class Runs:
             if isinstance(left, Report):
                 self.link.consumed(left.cost)
         if not finished and self.link.connected:
-            self.link.send({"type": "interrupt", "run_id": run.run_id})
-            self.link.send({"type": "cancel", "run_id": run.run_id})
+            with contextlib.suppress(RunnerUnavailable):
+                self.link.send({"type": "interrupt", "run_id": run.run_id})
+                self.link.send({"type": "cancel", "run_id": run.run_id})
 
     def _deliver(self, report: Report) -> None:
         run = self._runs.get(report.run_id)

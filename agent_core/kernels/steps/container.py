@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_core.contracts.backend import ContainerSpec, Paths
+from agent_core.contracts.backend import ContainerSpec, Paths, Presence
 from agent_core.contracts.edits import ContainerEdits, MergedEdits
-from agent_core.contracts.errors import InternalError, KernelFailed
+from agent_core.contracts.errors import InternalError, KernelFailed, WrongState
 from agent_core.contracts.runner import Launch, LaunchContext
+from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import claim_to_data
 from agent_core.kernels.states import Reason
@@ -48,15 +48,16 @@ class ContainerStep(Step):
             record=self._record(build),
             log_limit=settings.log_limit,
         )
-        async with asyncio.timeout(settings.call_timeout):
-            await self.services.backend.create(spec)
+        await ask(self.services, self.services.backend.create(spec), "create")
 
     async def give_back(self, hold: HoldRow) -> None:
-        """Stop it, kill it if it must be, and remove it; returns once no process is left."""
-        settings, backend = self.services.settings, self.services.backend
-        async with asyncio.timeout(settings.stop_grace + settings.call_timeout):
-            await backend.stop(hold.key, settings.stop_grace)
-            await backend.remove(hold.key)
+        """Remove it, killing it where it runs; returns once it is proven gone."""
+        backend = self.services.backend
+        await ask(self.services, backend.remove(hold.key), "remove")
+        seen = await ask(self.services, backend.inspect(hold.key), "inspect")
+        if seen.presence is not Presence.ABSENT:
+            why = f": {seen.reason}" if seen.reason else ""
+            raise WrongState(f"container {hold.key} is {seen.presence} after its removal{why}")
 
     def _paths(self, build: Assembly) -> Paths:
         if build.scratch is None:
@@ -117,8 +118,7 @@ class StartStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Start it; the container's hold undoes that too."""
-        async with asyncio.timeout(self.services.settings.call_timeout):
-            await self.services.backend.start(build.container)
+        await ask(self.services, self.services.backend.start(build.container), "start")
 
 
 class VerifyStep(Step):
@@ -129,8 +129,9 @@ class VerifyStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Fail when the container does not have exactly what was allocated."""
-        async with asyncio.timeout(self.services.settings.call_timeout):
-            faults = await self.services.backend.verify(build.container, build.edits.resolve())
+        edits = build.edits.resolve()
+        backend = self.services.backend
+        faults = await ask(self.services, backend.verify(build.container, edits), "verify")
         if faults:
             raise KernelFailed(
                 f"container {build.container} is not as promised: {'; '.join(faults)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.steps.base import Step
 
@@ -14,4 +15,5 @@ class ImageStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Inspect the image."""
-        build.image = await self.services.backend.inspect_image(build.spec.image)
+        looking = self.services.backend.inspect_image(build.spec.image)
+        build.image = await ask(self.services, looking, "inspect_image")

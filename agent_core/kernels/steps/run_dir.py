@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_core.kernels.assembly import Assembly
+from agent_core.contracts.errors import InternalError
+from agent_core.kernels.assembly import Assembly, run_dir
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
@@ -25,7 +28,7 @@ class RunDirStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Make the directory and open the link."""
-        build.run_dir.mkdir(mode=0o700, exist_ok=True)
+        build.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         build.runs = Runs(build.spec.kernel_id, build.incarnation, build.run_dir)
         await build.runs.link.open()
 
@@ -33,5 +36,12 @@ class RunDirStep(Step):
         """Remove the directory with the socket."""
         path = Path(hold.key)
         # A row that was tampered with must not make us delete another tree.
-        if path.parent == self.services.settings.run_root:
-            shutil.rmtree(path, ignore_errors=True)
+        if path != run_dir(path.parent, hold.kernel_id):
+            raise InternalError(f"{path} is not a run directory of kernel {hold.kernel_id}")
+        async with asyncio.timeout(self.services.settings.call_timeout):
+            await asyncio.to_thread(_remove, path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)

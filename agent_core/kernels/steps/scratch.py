@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent_core.contracts.amount import Amount
+from agent_core.contracts.errors import PluginContractBroken
+from agent_core.contracts.scratch import Scratch
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
@@ -30,10 +32,19 @@ class ScratchStep(Step):
         size = build.spec.scratch_size
         default = self.services.settings.scratch_size
         limit = Amount.parse_size(size).value if size is not None else default
-        build.scratch = await self.services.scratch.call(
+        made = await self.services.scratch.call(
             "create", build.spec.kernel_id, limit, lane="storage"
         )
-        await asyncio.to_thread(_layout, Path(build.scratch.path))
+        if not isinstance(made, Scratch):
+            name = self.services.scratch.info.name
+            raise PluginContractBroken(
+                f"scratch {name!r} answered create with {type(made).__name__}",
+                plugin=name,
+                stage="create",
+            )
+        build.scratch = made
+        async with asyncio.timeout(self.services.settings.call_timeout):
+            await asyncio.to_thread(_layout, Path(made.path))
 
     async def give_back(self, hold: HoldRow) -> None:
         """Destroy the scratch with all that is in it."""

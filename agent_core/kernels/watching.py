@@ -1,0 +1,89 @@
+"""Noticing that containers end: told by the backend, and looked for where that was missed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import structlog
+
+from agent_core import clock
+from agent_core.contracts.backend import BackendEvent
+from agent_core.contracts.errors import AgentError
+from agent_core.kernels.asking import items
+from agent_core.kernels.intents import Ending
+from agent_core.kernels.owners import Owners
+from agent_core.kernels.reconcile import plan
+from agent_core.kernels.services import Services
+from agent_core.kernels.sightings import look_for
+from agent_core.kernels.states import KernelState, Reason
+
+log = structlog.get_logger(__name__)
+
+
+class Watching:
+    """Tells owners of containers that have ended; `follow` and `look` run side by side for ever."""
+
+    def __init__(self, services: Services, owners: Owners) -> None:
+        self._services = services
+        self._owners = owners
+        self._cursor: str | None = None
+        self._interrupted = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Follow the backend's events; after an interruption go on from the last one.
+
+        What happened in between may be told by nobody, so it is looked for.
+        """
+        while True:
+            tried = self._cursor
+            try:
+                await self._follow_once()
+                log.warning("the backend's events ended; they are asked for again")
+            except AgentError as exc:
+                log.warning("the backend's events were interrupted", error=exc.message)
+                if self._cursor == tried:  # a position that it does not know any more, perhaps
+                    self._cursor = None
+            except Exception:  # whatever it says, the ends of kernels must be noticed
+                log.exception("the backend's events were interrupted")
+            await asyncio.sleep(self._services.settings.retry_first)
+            self._interrupted.set()
+
+    async def _follow_once(self) -> None:
+        stream = self._services.backend.events(self._cursor)
+        async with aclosing(items(self._services, stream, "events", endless=True)) as events:
+            async for event in events:
+                self._told(event)
+
+    def _told(self, event: BackendEvent) -> None:
+        if event.kind == "exited":
+            self._owners.exited(event.name, Ending(Reason.SELF_TERMINATED, None, event.exit))
+        self._cursor = event.cursor
+
+    async def look(self) -> None:
+        """Look at all running kernels at once, then from time to time and after interruptions."""
+        while True:
+            try:
+                await self.look_once()
+            except Exception:
+                log.exception("kernels could not be looked at")
+            try:
+                async with asyncio.timeout(self._services.settings.look_interval):
+                    await self._interrupted.wait()
+            except TimeoutError:
+                continue
+            self._interrupted.clear()
+
+    async def look_once(self) -> None:
+        """End the kernels whose containers have ended or are gone, as far as that is certain."""
+        began = clock.monotonic()
+        running = [o for o in self._owners if o.journal.state is KernelState.RUNNING]
+        if not running:
+            return
+        seen = await look_for(self._services, [owner.journal.row for owner in running])
+        for owner in running:
+            action = plan(owner.journal.row, seen.get(owner.kernel_id), rebooted=False)
+            # What was observed before the row's last change says nothing of it.
+            if owner.since < began and action.ending is not None:
+                log.info("kernel ended", kernel_id=owner.kernel_id, because=action.because)
+                owner.post(action.ending)
