@@ -60,9 +60,13 @@ class EventBus:
         for event in events:
             if self._log_events:
                 log.info(event.name, id=event.id, kernel_id=event.kernel_id, **event.data)
-            for watcher in self._watchers:
-                if watcher.concerns(event.kernel_id):
-                    watcher.woken.set()
+            self.wake(event.kernel_id)
+
+    def wake(self, kernel_id: str | None) -> None:
+        """Let watchers look for events of a kernel, where nobody knows whether there are any."""
+        for watcher in self._watchers:
+            if watcher.concerns(kernel_id):
+                watcher.woken.set()
 
     def progress(self, name: str, kernel_id: str, session_id: str, data: Mapping[str, Any]) -> None:
         """Tell something that is worth seeing but not worth keeping.

@@ -105,6 +105,7 @@ class Journal:
         """Read the row again: after a failed commit only the ledger knows whether it was made."""
         row = await self._ledger.read(lambda tx: tx.kernel(self.row.kernel_id))
         self.row = row or self.row
+        self._bus.wake(self.row.kernel_id)
 
     async def dirty(self, hold: HoldRow, note: str) -> None:
         """Mark a hold that could not be given back."""

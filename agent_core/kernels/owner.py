@@ -224,6 +224,7 @@ class Owner:
             await asyncio.sleep(pause)
             with contextlib.suppress(AgentError):
                 await self.journal.refresh()
+                self._settle()
 
     async def _end(self, ending: Ending) -> None:
         if self.journal.state is not KernelState.TERMINATED:
@@ -265,8 +266,12 @@ class Owner:
 
     async def _change(self, state: KernelState, **values: Any) -> None:
         await self.journal.change(state, **values)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let everybody see the state as it is now."""
         self.since = clock.monotonic()
-        if state in (KernelState.RUNNING, KernelState.TERMINATED):
+        if self.journal.state in (KernelState.RUNNING, KernelState.TERMINATED):
             self._services.bus.settled(self.kernel_id)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
