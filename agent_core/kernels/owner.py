@@ -92,6 +92,11 @@ class Owner:
         if self.building:
             self.post(Ending(Reason.CREATE_INTERRUPTED, message))
 
+    async def disconnect(self) -> None:
+        """Stop listening for the runner; what it runs goes on."""
+        if self.build.runs is not None:
+            await self.build.runs.close()
+
     async def changed(self) -> None:
         """Wait for the next change of state."""
         await self._changed.wait()
@@ -103,7 +108,7 @@ class Owner:
         try:
             await self._finish(await self._live())
         finally:
-            await self._drop_link()
+            await self.disconnect()
 
     async def _live(self) -> Ending:
         if self.journal.state is KernelState.PREPARING and not self._ending.done():
@@ -235,7 +240,7 @@ class Owner:
     async def _give_back(self, ending: Ending) -> None:
         if self.journal.state is not KernelState.TERMINATING:
             await self._begin_ending(ending)
-        await self._drop_link()
+        await self.disconnect()
         await self._giving_back.container(self._tell)
         given, left = await self._giving_back.rest(self._tell)
         seen = self._giving_back.exit
@@ -257,10 +262,6 @@ class Owner:
             values["exit_code"] = ending.exit.code
             values["message"] = ending.message or _killed_for_memory(ending.exit)
         await self._change(KernelState.TERMINATING, mark=HoldState.RELEASING, **values)
-
-    async def _drop_link(self) -> None:
-        if self.build.runs is not None:
-            await self.build.runs.close()
 
     # ---- telling ----
 

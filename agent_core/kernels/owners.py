@@ -152,6 +152,8 @@ class Owners:
         for task in tasks:
             task.cancel()
         await _settle(tasks, _CANCEL_DEADLINE)
+        for owner in self:  # a task that was cancelled before it began has closed nothing
+            await owner.disconnect()
 
 
 async def _link(row: KernelRow, run_dir: Path) -> Runs | None:

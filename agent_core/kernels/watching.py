@@ -56,6 +56,9 @@ class Watching:
                 self._told(event)
 
     def _told(self, event: BackendEvent) -> None:
+        if not isinstance(event, BackendEvent):
+            log.warning("the backend told something that is no event", told=repr(event)[:200])
+            return
         if event.kind == "exited":
             self._owners.exited(event.name, Ending(Reason.SELF_TERMINATED, None, event.exit))
         self._cursor = event.cursor

@@ -57,6 +57,12 @@ PLUGINS = ("aa", "bb", "cc")
 SLOTS = {f"{name}.unit": "1" for name in PLUGINS}
 
 
+async def until(condition):
+    """Let everybody else go on until a condition holds; where nothing tells of it."""
+    while not condition():  # noqa: ASYNC110 - the condition is of the world, which has no event
+        await asyncio.sleep(0)
+
+
 class Gate:
     """Where a call waits: `reached` once it is there, and it goes on once it is `open`."""
 
@@ -420,6 +426,19 @@ class World:
 
     async def row(self, kernel_id="k"):
         return await self.ledger.read(lambda tx: tx.kernel(kernel_id))
+
+    async def recording(self, claims):
+        """Wait until so many claims are reserved; their create is not recorded yet."""
+        await until(lambda: len(self.allocator.claims()) == claims)
+
+    async def called(self, method, times):
+        """Wait until a method was called so many times."""
+        await until(lambda: len(self.script.made(method)) >= times)
+
+    async def held_as(self, state, kind, key):
+        """Wait until a hold is in a state."""
+        while (await self.holds()).get((kind, key)) != state:
+            pass
 
     async def holds(self):
         rows = await self.ledger.read(lambda tx: tx.holds())
