@@ -124,3 +124,44 @@ def test_a_position_that_is_no_event_is_refused(tmp_path):
         return True
 
     assert with_bus(tmp_path, body)
+
+
+@pytest.mark.parametrize("since", ["x-\u00b2", "x-" + "9" * 40])
+def test_a_position_beyond_all_numbers_is_refused_too(tmp_path, since):
+    async def body(bus, tell):
+        with pytest.raises(InvalidArgument, match="not the id of an event"):
+            await anext(watch(bus, since=since))
+        return True
+
+    assert with_bus(tmp_path, body)
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_order_of_events(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.open()
+
+    async def main():
+        bus = EventBus(ledger)
+        for name, at in (("a", 9.0), ("b", 5.0), ("c", 7.0)):
+            await ledger.write(TELL, lambda tx, n=name, t=at: tx.add_event(n, t, kernel_id="k"))
+        bus.progress("step", "k", "s", {})
+        return [item.name async for item in watch(bus, progress=True)]
+
+    try:
+        names = asyncio.run(main())
+    finally:
+        ledger.close()
+    assert [name for name in names if name != "step"] == ["a", "b", "c"]
+
+
+def test_watchers_look_again_when_nobody_knows_what_was_told(tmp_path):
+    async def body(bus, tell):
+        stream = watch(bus, follow=True)
+        waiting = asyncio.ensure_future(anext(stream))
+        await bus._ledger.write(TELL, lambda tx: tx.add_event("a", 1.0, kernel_id="k"))
+        bus.wake("k")
+        name = (await waiting).name
+        await stream.aclose()
+        return name
+
+    assert with_bus(tmp_path, body) == "a"

@@ -334,3 +334,18 @@ def test_no_message_whatever_gets_past_the_checks(kind, fields):
         except MalformedFrame:
             continue
         assert result is None or result.seq == fields["seq"]
+
+
+def test_a_runner_that_does_not_read_cannot_keep_its_link_open(tmp_path):
+    async def body(runs):
+        peer = await Peer.connect(tmp_path)
+        await runs.link.wait_connected(5)
+        peer.writer.transport.pause_reading()
+        message = {"type": "input", "run_id": "r", "text": "x" * 100_000}
+        for _ in range(20):  # more than the sockets' own buffers hold
+            runs.link.send(message)
+        assert runs.link._writer.transport.get_write_buffer_size() > 0
+        await runs.close()
+        return runs.link.connected
+
+    assert with_runs(tmp_path, body) is False

@@ -209,3 +209,69 @@ def test_a_kill_around_a_commit_leaves_all_or_nothing(tmp_path, point, durable):
     assert done.returncode == -signal.SIGKILL
     found = run(Path(path), lambda ledger: ledger.read(lambda tx: tx.kernel("k1")))
     assert (found is not None) is durable
+
+
+def test_reading_goes_on_where_nothing_can_be_written_any_more(tmp_path):
+    path = tmp_path / "l.db"
+
+    async def body(ledger):
+        await ledger.write(PUT, lambda tx: tx.put_kernel(kernel()))
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")  # nobody else can write
+        try:
+            return await asyncio.wait_for(ledger.read(lambda tx: tx.kernel("k1")), 2)
+        finally:
+            blocker.execute("ROLLBACK")
+            blocker.close()
+
+    assert run(path, body) == kernel()
+
+
+def test_a_commit_that_fails_in_an_unforeseen_way_is_told_and_stops_nobody(tmp_path, monkeypatch):
+    class Rotten(Commit):
+        before = property(lambda _self: 1 / 0)  # type: ignore[assignment]
+
+        def __init__(self):
+            pass
+
+    async def body(ledger):
+        with pytest.raises(LedgerFailed, match="division"):
+            await ledger.write(Rotten(), lambda tx: tx.put_kernel(kernel()))
+        await ledger.write(PUT, lambda tx: tx.put_kernel(kernel("k2")))
+        return [row.kernel_id for row in await ledger.read(lambda tx: tx.kernels())]
+
+    assert run(tmp_path / "l.db", body) == ["k2"]
+
+
+def test_a_refused_ledger_is_not_left_open(tmp_path):
+    path = tmp_path / "l.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    ledger = Ledger(path)
+    with pytest.raises(LedgerFailed):
+        ledger.open()
+    assert ledger._db is None
+
+
+def test_rows_whose_data_cannot_be_read_hide_no_others(tmp_path):
+    path = tmp_path / "l.db"
+
+    def put(tx):
+        for name in ("k1", "k2"):
+            tx.put_kernel(kernel(name))
+            tx.put_holds([HoldRow("scratch", name, name, undo={"a": 1})])
+
+    run(path, lambda ledger: ledger.write(PUT, put))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE kernels SET spec = 'no json' WHERE kernel_id = 'k1'")
+        db.execute("UPDATE holds SET undo = '[]' WHERE kernel_id = 'k1'")
+    db.close()
+    rows, holds = run(path, lambda ledger: ledger.read(lambda tx: (tx.kernels(), tx.holds())))
+    assert [row.spec for row in rows] == [{}, {"image": "python"}]
+    assert [hold.undo for hold in holds] == [{}, {"a": 1}]
+
+
+def test_a_lock_that_cannot_be_made_says_where(tmp_path):
+    with pytest.raises(LedgerFailed, match="cannot lock the state directory"):
+        StateLock(tmp_path / "nowhere").acquire()

@@ -1,0 +1,175 @@
+"""The composition root: what was begun is given back, and what goes on for ever survives faults."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import threading
+
+import pytest
+
+from agent_core import agent as composition
+from agent_core.agent import Agent, serve
+from agent_core.config.loader import load
+from agent_core.contracts.errors import LedgerFailed, PluginError
+from agent_core.kernels.owners import Owners
+from agent_core.ledger import StateLock
+
+DEADLINE = 30
+CONFIG = """
+[agent]
+id = "t"
+rpc-listen-addr = "none"
+var-base-path = "{root}/var"
+ipc-base-path = "{root}/run"
+pid-file = "{root}/pid"
+
+[container]
+scratch-root = "{root}/scratches"
+"""
+
+
+@pytest.fixture
+def configured(tmp_path_factory):
+    """The configuration of an agent in a directory of its own."""
+    root = tmp_path_factory.mktemp("a")
+
+    def make():
+        path = root / "agent.toml"
+        path.write_text(CONFIG.format(root=root))
+        return load(path).config
+
+    return make
+
+
+def run(body):
+    async def main():
+        async with asyncio.timeout(DEADLINE):
+            return await body()
+
+    return asyncio.run(main())
+
+
+def given_back(config):
+    """Assert that another agent could start now."""
+    lock = StateLock(config.paths.state)
+    lock.acquire()
+    lock.release()
+    assert not config.agent.pid_file.exists()
+    assert "ledger" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_an_agent_that_starts_and_stops_gives_everything_back(configured):
+    config = configured()
+
+    async def body():
+        agent = Agent(config)
+        await agent.start()
+        assert config.agent.pid_file.exists()
+        await agent.stop()
+        await agent.stop()
+        assert len(asyncio.all_tasks()) == 1
+
+    run(body)
+    given_back(config)
+
+
+def test_a_start_that_fails_half_way_gives_everything_back(configured, monkeypatch):
+    config = configured()
+
+    async def refuse(self, *_):
+        raise PluginError("nothing to serve with")
+
+    monkeypatch.setattr(Agent, "_serve", refuse)
+
+    async def body():
+        with pytest.raises(PluginError, match="nothing to serve with"):
+            await Agent(config).start()
+        assert len(asyncio.all_tasks()) == 1
+
+    run(body)
+    given_back(config)
+
+
+def test_a_ledger_that_is_too_new_stops_the_start_and_is_left_alone(configured):
+    config = configured()
+    config.paths.state.mkdir(parents=True)
+    path = config.paths.state / "ledger.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    async def body():
+        with pytest.raises(LedgerFailed, match="version 99"):
+            await Agent(config).start()
+
+    run(body)
+    given_back(config)
+
+
+def test_a_signal_during_a_start_that_hangs_ends_it(configured, monkeypatch):
+    config = configured()
+    hanging = asyncio.Event()
+
+    async def hang(self):
+        hanging.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Agent, "_load_plugins", hang)
+
+    async def body():
+        serving = asyncio.ensure_future(serve(config))
+        await hanging.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+
+    run(body)
+    given_back(config)
+
+
+def test_the_owners_stop_after_the_server_and_before_the_plugins(configured, monkeypatch):
+    order = []
+
+    def noting(cls, name, label):
+        original = getattr(cls, name)
+
+        async def noted(self, *args, **keywords):
+            order.append(label)
+            return await original(self, *args, **keywords)
+
+        monkeypatch.setattr(cls, name, noted)
+
+    noting(composition.RpcServer, "stop", "server")
+    noting(Agent, "_end_periodic", "periodic")
+    noting(Owners, "stop", "owners")
+    noting(composition.PluginHost, "close_all", "plugins")
+    config = configured()
+
+    async def body():
+        agent = Agent(config)
+        await agent.start()
+        await agent.stop()
+
+    run(body)
+    assert order == ["server", "periodic", "owners", "plugins"]
+
+
+def test_what_is_done_again_and_again_survives_its_failures():
+    async def body():
+        times = 0
+        enough = asyncio.Event()
+
+        async def work():
+            nonlocal times
+            times += 1
+            if times == 3:
+                enough.set()
+            raise OSError("not today")
+
+        task = asyncio.ensure_future(composition._each(0.0, work, "a test"))
+        await enough.wait()
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+
+    run(body)
