@@ -12,6 +12,7 @@ from agent_core.cli.options import AgentGroup, current
 from agent_core.cli.output import print_json, print_table, shown
 
 if TYPE_CHECKING:
+    from agent_core.config.faults import Fault
     from agent_core.config.loader import Loaded
 
 
@@ -79,7 +80,10 @@ def check(*, assignments: tuple[str, ...]) -> int:
         faults = exc.details["faults"]
     else:
         path = None if loaded.path is None else str(loaded.path)
-        warnings = [*loaded.warnings, *_remarks(loaded)]
+        found = list(_remarks(loaded))
+        faults = [fault._asdict() for severity, fault in found if severity == "error"]
+        remarks = [str(fault) for severity, fault in found if severity != "error"]
+        warnings = [*loaded.warnings, *remarks]
     if current().json:
         print_json({"ok": not faults, "path": path, "faults": faults, "warnings": warnings})
     else:
@@ -87,12 +91,34 @@ def check(*, assignments: tuple[str, ...]) -> int:
     return int(bool(faults))
 
 
-def _remarks(loaded: Loaded) -> Iterator[str]:
+def _remarks(loaded: Loaded) -> Iterator[tuple[str, Fault]]:
+    """Say what the installed plugins make of the configuration; none of them is imported."""
+    from agent_core.config.faults import Fault, did_you_mean
     from agent_core.host.candidates import scan
     from agent_core.host.policy import decide
 
-    for notice in decide(scan(), loaded.config.selection).notices:
-        yield f"{notice.key}: {notice.message}{f' ({notice.hint})' if notice.hint else ''}"
+    candidates = scan()
+    for notice in decide(candidates, loaded.config.selection).notices:
+        key = notice.key.replace("[", "").replace("] ", ".")
+        source, line = _place(loaded, key)
+        yield notice.severity, Fault(source, line, key, notice.message, notice.hint)
+    names = {candidate.name for candidate in candidates}
+    for name in loaded.config.plugin:
+        if name not in names:
+            source, line = _place(loaded, f"plugin.{name}")
+            what = "is the table of a plugin that is not installed"
+            yield "warning", Fault(source, line, f"plugin.{name}", what, did_you_mean(name, names))
+
+
+def _place(loaded: Loaded, key: str) -> tuple[str, int | None]:
+    """Find who set a key, and where in the file when it was the file."""
+    from agent_core.config.lines import key_lines, line_of
+
+    # A table that only holds others has no origin of its own, the first key in it has.
+    source = next((o for k, o in loaded.origins.items() if f"{k}.".startswith(f"{key}.")), "")
+    if loaded.path is None or source != str(loaded.path):
+        return source or "the defaults", None
+    return source, line_of(key_lines(loaded.path.read_text("utf-8")), tuple(key.split(".")))
 
 
 def _print_verdict(path: str | None, faults: list[dict[str, Any]], warnings: list[str]) -> None:

@@ -49,6 +49,13 @@ async def _print_events(agent: AgentClient, wanted: dict[str, Any], *, follow: b
         print_json(rows)
 
 
+def _is_said(row: dict[str, Any], key: str, value: object) -> bool:
+    """Say whether a transition's name has told this already, or it is as it always is."""
+    is_transition = row["name"] == f"kernel.{str(row['data'].get('to')).lower()}"
+    return is_transition and (key in {"from", "to"} or (key, value) == ("incarnation", 1))
+
+
 def _line(row: dict[str, Any]) -> str:
-    words = [moment(row["at"]), f"{row['name']:<20}", row["kernel_id"], row["data"]]
+    data = {key: value for key, value in row["data"].items() if not _is_said(row, key, value)}
+    words = [moment(row["at"]), f"{row['name']:<20}", row["kernel_id"], data]
     return "  ".join(shown(word) for word in words if word).rstrip()

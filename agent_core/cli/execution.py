@@ -54,7 +54,7 @@ def execute(
 
 def _read(script: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if script == "-" else Path(script).read_bytes()
+        data = _start_of(script)
     except OSError as exc:
         raise click.UsageError(f"cannot read {script}: {exc.strerror}") from exc
     if len(data) > _LARGEST:
@@ -63,3 +63,11 @@ def _read(script: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise click.UsageError(f"{script} is not UTF-8") from exc
+
+
+def _start_of(script: str) -> bytes:
+    """Read no further than to see that it is too much: what is read may have no end."""
+    if script == "-":
+        return sys.stdin.buffer.read(_LARGEST + 1)
+    with Path(script).open("rb") as file:
+        return file.read(_LARGEST + 1)

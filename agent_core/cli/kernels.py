@@ -162,7 +162,7 @@ def _print_timings(timings: list[dict[str, Any]]) -> None:
 @click.argument("kernel_id", metavar="ID")
 @click.option("--follow", "-F", is_flag=True, help="Go on until the kernel ends.")
 def logs(kernel_id: str, *, follow: bool) -> None:
-    """Print what a kernel's processes wrote outside of any run."""
+    """Print what a kernel's processes wrote, in runs of code and outside of them."""
     from agent_core.cli.connection import ask
 
     ask(lambda agent: _print_logs(agent, kernel_id, follow=follow))

@@ -38,6 +38,14 @@ COMMANDS: Final = {
 """Every command, and where it lies; a module is imported when its command is called."""
 
 
+def _print_version(context: click.Context, _: click.Parameter, value: Any) -> None:
+    if value and not context.resilient_parsing:
+        from agent_core import __version__
+
+        click.echo(f"agentctl {__version__}")
+        context.exit()
+
+
 @click.group(
     name="agentctl",
     cls=AgentGroup,
@@ -50,6 +58,14 @@ COMMANDS: Final = {
         agentctl exec KERNEL -c 'print(6 * 7)'
         agentctl kernels destroy KERNEL
     """,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
 )
 def agentctl() -> None:
     """Run the agent of this node, look at it, and run code in its kernels.

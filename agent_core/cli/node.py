@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent_core.cli.options import AgentCommand, AgentGroup, current
 from agent_core.cli.output import moment, plain, print_fields, print_json, print_rows, shown, size
+
+if TYPE_CHECKING:
+    from agent_core.client.client import AgentClient
 
 
 @click.command(cls=AgentCommand, examples="agentctl status\nagentctl status --json")
@@ -36,7 +40,12 @@ def list_devices() -> None:
     """List the devices, what they offer and what of it is used."""
     from agent_core.cli.connection import ask
 
-    rows = [plain(row) for row in ask(lambda agent: agent.list_devices())]
+    if current().json:
+        print_json([plain(row) for row in ask(lambda agent: agent.list_devices())])
+        return
+    rows, slots = ask(_devices_and_slots)
+    in_bytes = {row["slot"] for row in slots if row["type"] == "bytes"}
+    rows = [{**row, "used": _readable_used(row["used"], in_bytes)} for row in rows]
     columns = {
         "ID": "id",
         "PLUGIN": "plugin",
@@ -46,6 +55,18 @@ def list_devices() -> None:
         "USED": "used",
     }
     print_rows(rows, columns, empty="no ready plugin has a device")
+
+
+async def _devices_and_slots(
+    agent: AgentClient,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    devices, slots = await agent.list_devices(), await agent.list_slots()
+    return [plain(row) for row in devices], [plain(row) for row in slots]
+
+
+def _readable_used(used: Mapping[str, str], in_bytes: Collection[str]) -> list[str]:
+    amounts = {s: size(float(amount)) if s in in_bytes else amount for s, amount in used.items()}
+    return [f"{slot}={amount}" for slot, amount in amounts.items()]
 
 
 @click.command(cls=AgentCommand, examples="agentctl slots")

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+_SUMMARY = 200
+"""Characters of a command's summary; the terminal's width wraps it, nothing cuts it off."""
+
 
 class Options:
     """What was said about the configuration, the agent and the form of the output."""
@@ -105,6 +108,13 @@ class AgentGroup(click.Group):
             command: click.Command = getattr(importlib.import_module(module), attribute)
             self.commands[cmd_name] = command
         return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, c.get_short_help_str(_SUMMARY)) for name, c in found if c and not c.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

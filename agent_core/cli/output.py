@@ -93,9 +93,9 @@ def print_error(error: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"error": dict(error)})
         return
-    click.echo(f"error[{error['code']}]: {_lines(str(error['message']))}", err=True)
+    click.echo(f"error[{error['code']}]: {shown_lines(str(error['message']))}", err=True)
     if error.get("hint"):
-        click.echo(f"hint: {_lines(str(error['hint']))}", err=True)
+        click.echo(f"hint: {shown_lines(str(error['hint']))}", err=True)
 
 
 def plain(model: BaseModel) -> dict[str, Any]:
@@ -114,7 +114,8 @@ def shown(value: object) -> str:
     return _CONTROL.sub(_escaped, str(value))
 
 
-def _lines(text: str) -> str:
+def shown_lines(text: str) -> str:
+    """Render a text of several lines for people: all control characters but line ends escaped."""
     return "\n".join(_CONTROL.sub(_escaped, line) for line in text.split("\n"))
 
 

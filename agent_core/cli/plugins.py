@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from agent_core.cli.options import AgentGroup, current
-from agent_core.cli.output import print_fields, print_json, print_rows, print_table, shown
+from agent_core.cli.output import (
+    print_fields,
+    print_json,
+    print_rows,
+    print_table,
+    shown,
+    shown_lines,
+)
 
 _COLUMNS = {
     "KIND": "kind",
@@ -115,7 +122,7 @@ def why_plugin(name: str) -> None:
         return
     from agent_core.host.why import explain
 
-    click.echo(explain(detail), nl=False)
+    click.echo(shown_lines(explain(detail)), nl=False)
 
 
 def _detail(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Coroutine
 from contextlib import aclosing
 from secrets import token_hex
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 
@@ -20,6 +20,12 @@ from agent_core.contracts.errors import AgentError
 from agent_core.wire.models import OutputItem, RunResult
 
 INTERRUPTED: Final = 130
+
+_ENDINGS: Final = {
+    "exec-timeout": "it ran longer than --timeout allows",
+    "lost": "what ran it has ended",
+}
+"""For each way in which a run ends early, what to tell people."""
 
 
 class Run:
@@ -48,13 +54,16 @@ class Run:
         loop = asyncio.get_running_loop()
         own = asyncio.current_task()
         loop.add_signal_handler(signal.SIGINT, self._interrupted, own)
+        terminal = _terminal_settings()
         try:
             return await self._consume(code, mode, timeout)
         except asyncio.CancelledError:
             if self._interrupts:
+                click.echo("left; the kernel ends the run, by force where it must", err=True)
                 return INTERRUPTED
             raise
         finally:
+            _restore_terminal(terminal)
             loop.remove_signal_handler(signal.SIGINT)
             for task in self._tasks:
                 task.cancel()
@@ -76,7 +85,11 @@ class Run:
         if self._as_json:
             print_json_line({"type": "result", **result.model_dump(mode="json")})
         elif result.status != "finished":
-            click.echo(f"the run ended: {result.status}", err=True)
+            why = _ENDINGS.get(result.status)
+            click.echo(f"the run ended: {result.status}{f' ({why})' if why else ''}", err=True)
+        elif result.exit_code not in {0, 1, None}:
+            # This command's own exit codes leave no room for it.
+            click.echo(f"the run ended with exit code {result.exit_code}", err=True)
         if self._interrupts:
             return INTERRUPTED
         return 0 if result.status == "finished" and result.exit_code == 0 else 1
@@ -99,7 +112,7 @@ class Run:
         # The run may have ended meanwhile, which the stream tells better than an error would.
         with contextlib.suppress(AgentError):
             if line is None:
-                click.echo("the code asks for input, and there is none", err=True)
+                click.echo("\nthe code asks for input, and there is none", err=True)
                 await self._agent.interrupt_kernel(self._kernel_id, self._run_id)
             else:
                 await self._agent.send_input(self._kernel_id, self._run_id, line)
@@ -121,6 +134,24 @@ class Run:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _terminal_settings() -> list[Any] | None:
+    """Remember how the terminal is set; None where there is none."""
+    if not sys.stdin.isatty():
+        return None
+    import termios
+
+    return termios.tcgetattr(sys.stdin.fileno())
+
+
+def _restore_terminal(settings: list[Any] | None) -> None:
+    """Set the terminal as it was: a hidden question that is left unanswered would keep it mute."""
+    if settings is not None:
+        import termios
+
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, settings)
 
 
 async def _read_line(prompt: str, *, hidden: bool) -> str | None:

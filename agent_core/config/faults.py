@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from agent_core.contracts.errors import InvalidConfig, bullet_list
 
+_HINT = "Mend all that is listed; `agentctl config check` looks again and starts nothing."
+
 
 class Fault(NamedTuple):
     """One thing that is wrong.
@@ -36,7 +38,9 @@ def invalid(faults: Iterable[Fault], *, hint: str | None = None) -> InvalidConfi
     """Build the error that carries all faults, in the order of the file."""
     ordered = sorted(faults, key=lambda fault: (fault.source, fault.line or 0, fault.key))
     details = {"faults": [fault._asdict() for fault in ordered]}
-    return InvalidConfig(bullet_list([str(f) for f in ordered]), hint=hint, details=details)
+    return InvalidConfig(
+        bullet_list([str(f) for f in ordered]), hint=hint or _HINT, details=details
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

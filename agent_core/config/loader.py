@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -113,6 +113,20 @@ def _nearest(origins: Mapping[KeyPath, Origin], path: KeyPath) -> tuple[Origin |
     return None, 0
 
 
+_PLAIN: Final = {
+    "tuple_type": "should be a list",
+    "string_type": "should be a text",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_parsing": "should be a number",
+    "path_type": "should be a text",
+}
+"""For each kind of fault whose usual words are those of the language, words for operators."""
+
+
 def _what(error: ErrorDetails) -> str:
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
@@ -122,6 +136,7 @@ def _what(error: ErrorDetails) -> str:
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} is malformed"
     message = re.sub(r"^(Value error, |Input |String )", "", error["msg"])
+    message = _PLAIN.get(kind, message)
     return message if kind == "value_error" else f"{message}, not {_shown(value)}"
 
 

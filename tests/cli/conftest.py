@@ -32,6 +32,8 @@ class Services:
         self.interrupts = []
         self.executed = []
         self.answered = asyncio.Event()
+        self.interrupted = threading.Event()
+        self.stubborn = False
         self.final = "RUNNING"
         self.output = [m.OutputItem(kind="output", stream="stdout", text="42\n")]
         self.result = {"status": "finished", "exit_code": 0}
@@ -71,12 +73,14 @@ class Services:
             contract="v1",
             reason="no file",
             load_ms=1.5,
+            traceback="Error: \x1b[31mred",
             trail=[m.TrailStep(step="open", outcome="disabled", detail="no file")],
         )
 
     def devices(self):
         row = {"id": "gpu0", "plugin": "mock", "model": "M", "health": "healthy"}
-        return [m.DeviceRow(**row, offers=["cuda.shares"], used={"cuda.shares": "0.5"})]
+        used = {"cuda.shares": "0.5", "mem": str(1 << 29)}
+        return [m.DeviceRow(**row, offers=["cuda.shares"], used=used)]
 
     def slots(self):
         row = {"slot": "mem", "plugin": "mem", "type": "bytes", "quantum": "1"}
@@ -127,7 +131,7 @@ class Services:
             yield m.LogItem(data=piece)
 
     async def events(self, kernel_id, *, since, follow, progress):
-        yield event(1, "kernel.preparing")
+        yield event(1, "kernel.preparing", **{"from": None, "to": "PREPARING", "incarnation": 1})
         if progress:
             yield event(0, "kernel.step", step="slots", phase="held", seconds=0.001)
             yield event(0, "kernel.step", step="start", phase="taking")
@@ -151,6 +155,9 @@ class Services:
 
     async def interrupt(self, kernel_id, run_id):
         self.interrupts.append(run_id)
+        self.interrupted.set()
+        if self.stubborn:
+            return
         self.result = {"status": "interrupted", "exit_code": None}
         self.answered.set()
 

@@ -33,6 +33,24 @@ def test_every_command_has_a_form_for_people(agent, agentctl, command):
     assert not done.out.startswith(("{", "["))
 
 
+def test_people_read_sizes_where_machines_read_bytes(agent, agentctl):
+    assert "cuda.shares=0.5 mem=512 MiB" in agentctl("devices", "list", "-f", agent.config).out
+    (device,) = json.loads(agentctl("devices", "list", "--json", "-f", agent.config).out)
+    assert device["used"]["mem"] == str(1 << 29)
+
+
+def test_people_are_not_told_twice_what_became_of_a_kernel(agent, agentctl):
+    first = agentctl("events", "-f", agent.config).out.splitlines()[0]
+    assert first.split()[2:] == ["kernel.preparing", "k1"]
+    told = json.loads(agentctl("events", "--json", "-f", agent.config).out)[0]["data"]
+    assert told == {"from": None, "to": "PREPARING", "incarnation": 1}
+
+
+def test_what_a_plugin_raised_cannot_colour_the_terminal(agent, agentctl):
+    done = agentctl("plugins", "why", "mock", "-f", agent.config)
+    assert "Error: \\x1b[31mred" in done.out
+
+
 def test_a_plugin_and_a_kernel_have_the_documented_fields(agent, agentctl):
     (plugin,) = json.loads(agentctl("plugins", "list", "--live", "--json", "-f", agent.config).out)
     wanted = {"name", "kind", "state", "distribution", "version", "contract", "reason"}

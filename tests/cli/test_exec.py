@@ -1,9 +1,11 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -29,8 +31,13 @@ def test_output_goes_to_the_stream_that_the_code_wrote_to(agent, agentctl):
     [
         ({"status": "finished", "exit_code": 1}, ""),
         ({"status": "finished", "exit_code": None}, ""),
-        ({"status": "exec-timeout", "exit_code": None}, "the run ended: exec-timeout\n"),
-        ({"status": "lost", "exit_code": 0}, "the run ended: lost\n"),
+        ({"status": "finished", "exit_code": 42}, "the run ended with exit code 42\n"),
+        (
+            {"status": "exec-timeout", "exit_code": None},
+            "the run ended: exec-timeout (it ran longer than --timeout allows)\n",
+        ),
+        ({"status": "lost", "exit_code": 0}, "the run ended: lost (what ran it has ended)\n"),
+        ({"status": "odd", "exit_code": 0}, "the run ended: odd\n"),
     ],
 )
 def test_anything_but_an_exit_code_of_0_fails(agent, agentctl, result, said):
@@ -80,6 +87,12 @@ def test_no_code_or_two_kinds_of_it_is_a_usage_error(agent, agentctl, arguments)
     assert agent.services.executed == []
 
 
+def test_code_without_end_is_refused_without_reading_it_all(agent, agentctl):
+    done = agentctl("exec", "k1", "/dev/zero", "-f", agent.config)
+    assert done.code == 2
+    assert "/dev/zero has more than 512 KiB" in done.err
+
+
 def test_a_question_is_answered_from_the_standard_input(agent, agentctl, monkeypatch):
     agent.services.output = [asks("Who? "), output("stdout", "Hello\n")]
     monkeypatch.setattr(sys, "stdin", io.StringIO("Ada\nnot asked for\n"))
@@ -120,6 +133,48 @@ def test_ctrl_c_interrupts_the_run_and_ends_the_command_with_130(agent):
         assert process.wait(20) == 130
         assert process.stderr.read() == "the run ended: interrupted\n"
     assert agent.services.interrupts == [agent.services.executed[0].run_id]
+
+
+def test_ctrl_c_at_a_hidden_question_leaves_a_terminal_that_shows_what_is_typed(agent):
+    agent.services.output = [asks("Password: ", password=True)]
+    master, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    command = [sys.executable, "-c", "from agent_core.cli.main import main; main()"]
+    process = subprocess.Popen(
+        [*command, "exec", "k1", "-c", "x", "-f", agent.config],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        assert b"Password: " in process.stderr.read(len("Password: "))
+        assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+    assert termios.tcgetattr(terminal) == before
+    os.close(master)
+    os.close(terminal)
+
+
+def test_leaving_a_run_says_what_becomes_of_it(agent):
+    agent.services.stubborn = True
+    agent.services.output = [output("stdout", "go\n"), asks("")]
+    command = [sys.executable, "-c", "from agent_core.cli.main import main; main()"]
+    process = subprocess.Popen(
+        [*command, "exec", "k1", "-c", "x", "-f", agent.config],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "go\n"
+        os.kill(process.pid, signal.SIGINT)
+        assert agent.services.interrupted.wait(10)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read().startswith("left; the kernel ends the run")
 
 
 def test_a_reader_that_has_seen_enough_hears_nothing_more(agent):

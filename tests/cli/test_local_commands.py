@@ -132,6 +132,25 @@ def test_every_fault_of_a_configuration_is_reported(config, agentctl):
     assert [fault["line"] for fault in verdict["faults"]] == [2, 3]
 
 
+def test_plugins_that_are_not_there_are_faults_where_they_are_named(config, agentctl):
+    path = config('[agent]\nbackend = "none-such"\n[plugin.cpuu]\nreserved = 1\n')
+    done = agentctl("config", "check", "-f", path)
+    assert done.code == 1
+    assert f"error: {path}:2: agent.backend: backend 'none-such'" in done.err
+    assert f"warning: {path}:3: plugin.cpuu: is the table of a plugin" in done.err
+    assert "did you mean 'cpu'?" in done.err
+    assert "in order" not in done.out
+    verdict = json.loads(agentctl("config", "check", "-f", path, "--json").out)
+    assert [fault["key"] for fault in verdict["faults"]] == ["agent.backend"]
+
+
+def test_what_the_environment_names_is_a_fault_of_the_environment(config, agentctl, monkeypatch):
+    monkeypatch.setenv("AGENT_AGENT__BACKEND", "none-such")
+    done = agentctl("config", "check", "-f", config('[agent]\nid = "i-a"\n'))
+    assert done.code == 1
+    assert "error: $AGENT_AGENT__BACKEND: agent.backend: backend 'none-such'" in done.err
+
+
 def test_other_commands_refuse_a_faulty_configuration(config, agentctl):
     path = config(FAULTY)
     done = agentctl("serve", "-f", path)
@@ -153,8 +172,15 @@ def test_showing_the_configuration_tells_who_set_what(config, agentctl, monkeypa
     assert values["agent"]["scaling-group"] == "blue"
 
 
+def test_no_summary_of_a_command_is_cut_off(agentctl):
+    told = " ".join(agentctl("--help").out.replace("[ARGS]...", "").split())
+    assert "..." not in told
+    assert "free for one more kernel." in told
+
+
 def test_the_version_and_the_completion_are_printed(agentctl):
     assert agentctl("version").out == f"agentctl {__version__}\n"
+    assert agentctl("--version").out == f"agentctl {__version__}\n"
     assert json.loads(agentctl("version", "--json").out)["protocol"] == 1
     for shell in ("bash", "zsh", "fish"):
         assert "_AGENTCTL_COMPLETE" in agentctl("completion", shell).out

@@ -363,3 +363,24 @@ def test_secrets_of_plugins_are_masked_where_the_configuration_is_shown(write: W
     config = read(write('[plugin.x]\nname = "n"\n[plugin.x.login]\nPassword = "p"\n')).config
     assert config.rendered()["plugin"] == {"x": {"name": "n", "login": {"Password": "***"}}}
     assert config.plugin_table("x")["login"]["Password"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[agent]\nallow-compute-plugins = 'cpu'\n", "should be a list, not 'cpu'"),
+        ("[agent]\nbackend = 3\n", "should be a text, not 3"),
+        ("[agent]\nrpc-insecure = 'perhaps'\n", "should be true or false, not 'perhaps'"),
+        ("[resource]\nreserved-cpu = 'two'\n", "should be a whole number, not 'two'"),
+        ("[resource]\nreserved-cpu = 1.5\n", "should be a whole number, not 1.5"),
+    ],
+)
+def test_a_fault_is_told_in_words_for_operators(tmp_path, text, said):
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+
+    with pytest.raises(InvalidConfig) as refused:
+        load(path, environ={})
+
+    assert said in refused.value.message
+    assert "config check" in (refused.value.hint or "")
