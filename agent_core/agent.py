@@ -36,7 +36,6 @@ from agent_core.server.addresses import TcpAddress
 from agent_core.server.dispatcher import Dispatcher
 from agent_core.server.rpc import RpcServer
 from agent_core.wire.keys import ensure_keys
-from agent_core.wire.methods import Role
 
 log = structlog.get_logger(__name__)
 
@@ -163,9 +162,7 @@ class Agent:
             return None
         if agent.rpc_insecure:
             return TcpAddress(address.host, address.port, insecure=True)
-        keys = ensure_keys(self._config.paths.keys)
-        callers = dict.fromkeys(keys.callers, Role.ADMIN)
-        return TcpAddress(address.host, address.port, keys=keys.pair, callers=callers)
+        return TcpAddress(address.host, address.port, keys=ensure_keys(self._config.paths.keys))
 
     # ---- what goes on all the time ----
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from itertools import count
+from math import inf
+from random import uniform
 from types import EllipsisType, TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 from agent_core.client.address import parse_address
 from agent_core.client.connection import Connection
 from agent_core.client.stream import WINDOW, Stream, misread
-from agent_core.contracts.errors import AgentUnreachable, DeadlineExceeded, from_dict
+from agent_core.contracts.errors import AgentUnreachable, Busy, DeadlineExceeded, from_dict
 from agent_core.wire.frames import (
     End,
     Error,
@@ -25,8 +27,9 @@ from agent_core.wire.frames import (
     encode_request,
 )
 from agent_core.wire.keys import ClientKeys
-from agent_core.wire.methods import PING, Method, Role, find
+from agent_core.wire.methods import PING, Method, find
 from agent_core.wire.models import Model
+from agent_core.wire.roles import Role
 
 R = TypeVar("R")
 
@@ -36,6 +39,9 @@ Timeout = float | EllipsisType | None
 
 _GRACE: Final = 0.5
 """Seconds beyond a deadline in which the agent's own word about it may still come."""
+
+_MAX_PAUSE: Final = 10.0
+"""Seconds that a busy agent can make a caller wait at most."""
 
 _CONNECT: Final = 2.0
 _RETRY: Final = 0.01
@@ -122,7 +128,8 @@ class Caller:
     ) -> R | Any:
         """Call a method that answers once.
 
-        A method that only reads is asked once more when the connection breaks meanwhile.
+        A method that only reads is asked once more, within the same time, when the connection
+        breaks meanwhile or the agent is busy and says when to come again.
 
         Raises:
             AgentUnreachable: when the connection is lost and does not come back.
@@ -131,12 +138,7 @@ class Caller:
         """
         known = find(method) if isinstance(method, str) else method
         seconds = self._timeout if timeout is ... else timeout
-        try:
-            data = await self._ask(known, params, seconds)
-        except AgentUnreachable:
-            if known.role is not Role.READ or not self._is_open():
-                raise
-            data = await self._ask(known, params, seconds)
+        data = await self._ask_twice(known, params, seconds)
         try:
             return known.read(data)
         except ValidationError as exc:
@@ -160,6 +162,23 @@ class Caller:
             self._forget(request_id)
             raise
         return stream
+
+    async def _ask_twice(self, method: Method[Any], params: Params, timeout: float | None) -> Any:
+        if method.role is not Role.READ:
+            return await self._ask(method, params, timeout)
+        clock = asyncio.get_running_loop().time
+        end = inf if timeout is None else clock() + timeout
+        try:
+            return await self._ask(method, params, timeout)
+        except Busy as exc:
+            pause = _pause(exc)
+            if pause is None or clock() + pause >= end:
+                raise
+            await asyncio.sleep(pause)
+        except AgentUnreachable:
+            if not self._is_open() or clock() >= end:
+                raise
+        return await self._ask(method, params, None if timeout is None else end - clock())
 
     async def _ask(self, method: Method[Any], params: Params, timeout: float | None) -> Any:
         request_id = next(self._ids)
@@ -244,6 +263,14 @@ def _resolve(answer: asyncio.Future[Any], frame: Frame) -> None:
         answer.set_result(frame.result)
     elif isinstance(frame, Error):
         answer.set_exception(from_dict(frame.error))
+
+
+def _pause(busy: Busy) -> float | None:
+    """Say how long to wait before asking a busy agent again; None for not at all."""
+    seconds = busy.details.get("retry_after")
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_PAUSE:
+        return None
+    return seconds * uniform(1.0, 1.5)  # noqa: S311 - only so that not all come at once
 
 
 def _expire(answer: asyncio.Future[Any], method: Method[Any], timeout: float) -> None:

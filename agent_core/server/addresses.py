@@ -6,16 +6,14 @@ import contextlib
 import os
 import socket as sockets
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import zmq
 
 from agent_core.contracts.errors import Conflict, InvalidConfig
-from agent_core.wire.keys import KeyPair
-from agent_core.wire.methods import Role
+from agent_core.wire.keys import ServerKeys
 
 ZAP_DOMAIN: Final = "agent-core"
 
@@ -27,15 +25,13 @@ class TcpAddress:
     Attributes:
         host: An interface's address, or ``*``.
         port: 0 lets the system choose.
-        keys: The agent's own pair; required unless insecure.
-        callers: The role of each public key that may call.
+        keys: The agent's own pair and where its callers' keys lie; required unless insecure.
         insecure: Anybody who can connect may do everything.
     """
 
     host: str
     port: int
-    keys: KeyPair | None = None
-    callers: Mapping[bytes, Role] = field(default_factory=dict)
+    keys: ServerKeys | None = None
     insecure: bool = False
 
 
@@ -141,6 +137,6 @@ def _secure(socket: zmq.Socket[bytes], address: TcpAddress) -> None:
             hint="Give it keys, or set `rpc-insecure = true` to let anybody in.",
         )
     socket.curve_server = True
-    socket.curve_publickey = address.keys.public
-    socket.curve_secretkey = address.keys.secret
+    socket.curve_publickey = address.keys.pair.public
+    socket.curve_secretkey = address.keys.pair.secret
     socket.zap_domain = ZAP_DOMAIN.encode()

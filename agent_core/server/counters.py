@@ -44,6 +44,8 @@ class Counters:
         malformed: Messages that were not frames of this protocol.
         duplicates: Requests that repeated the id of another and were not answered again.
         vanished: Clients that went away, or did not read, with something still to be sent.
+        revoked: Clients that were dropped because their key is no longer allowed.
+        backlog: Bytes that wait for clients which do not read, now.
         handshakes_refused: Connections whose key was not allowed.
         defects: Exceptions that were not typed errors.
     """
@@ -53,6 +55,8 @@ class Counters:
     malformed: int = 0
     duplicates: int = 0
     vanished: int = 0
+    revoked: int = 0
+    backlog: int = 0
     handshakes_refused: int = 0
     defects: int = 0
 

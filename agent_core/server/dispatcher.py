@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from agent_core.contracts.errors import InvalidArgument, Unauthorized, bullet_list
 from agent_core.server.handlers import handlers
 from agent_core.server.services import Code, Kernels, Node
-from agent_core.wire.methods import METHODS, Method, Role
+from agent_core.wire.methods import METHODS, Method
+from agent_core.wire.roles import Role
 
 
 class Dispatcher:
@@ -31,17 +32,22 @@ class Dispatcher:
             AgentError: whatever the service raised.
         """
         if role < method.role:
-            raise Unauthorized(
-                f"{method.name} needs the role {method.role.name.lower()}, "
-                f"and this key has {role.name.lower()}",
-                hint="Use a key with that role.",
-                details={"needs": method.role.name.lower(), "has": role.name.lower()},
-            )
+            raise unauthorized(method, role)
         try:
             model = method.params.model_validate(params, strict=True)
         except ValidationError as exc:
             raise _invalid(method, exc) from exc
         return self._handlers[method.name](model)
+
+
+def unauthorized(method: Method[Any], role: Role) -> Unauthorized:
+    """Say which role a method needs, and which its caller has."""
+    needs, has = method.role.label, role.label
+    return Unauthorized(
+        f"{method.name} needs the role {needs}, and this key has {has}",
+        hint=f"Use a key with that role; `agentctl keys add NAME --role {needs}` gives one.",
+        details={"needs": needs, "has": has},
+    )
 
 
 def _invalid(method: Method[Any], error: ValidationError) -> InvalidArgument:

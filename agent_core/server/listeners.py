@@ -12,9 +12,7 @@ import zmq
 
 from agent_core.server.addresses import TcpAddress, UnixBinding, bind_tcp
 from agent_core.server.counters import Counters
-from agent_core.server.roster import RoleOf
-from agent_core.server.transport import Received, Transport, router
-from agent_core.wire.methods import Role
+from agent_core.server.transport import Received, RoleOf, Transport, router
 
 if TYPE_CHECKING:
     from agent_core.server.gate import Gate
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
 
 class Listeners:
     """Owns the ZeroMQ context and all that was opened in it.
+
+    `changed` is called when somebody's key has gone, or has another role.
 
     Attributes:
         addresses: Where clients can connect, as they name it.
@@ -31,6 +31,7 @@ class Listeners:
         self,
         counters: Counters,
         receive: Callable[[Transport, Received], None],
+        changed: Callable[[], None],
         *,
         unix: Path | None,
         tcp: TcpAddress | None,
@@ -38,10 +39,11 @@ class Listeners:
         self.addresses: tuple[str, ...] = ()
         self._counters = counters
         self._receive = receive
+        self._changed = changed
         self._unix = UnixBinding(unix) if unix is not None else None
         self._tcp = tcp
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._roles: dict[Transport, RoleOf] = {}
+        self._transports: list[Transport] = []
         self._gate: Gate | None = None
 
     def open(self) -> None:
@@ -70,36 +72,33 @@ class Listeners:
             await asyncio.to_thread(self._context.term)
         self._release()
 
-    def role_of(self, transport: Transport) -> RoleOf:
-        """Return what says which role a client of this transport has."""
-        return self._roles[transport]
-
     def _open_unix(self, context: zmq.Context[zmq.Socket[bytes]], binding: UnixBinding) -> None:
         socket = router(context)
         with _closed_on_error(socket):
             address = binding.bind(socket)
-        self._add(Transport(socket, self._receive), address, _everything)
+        self._add(Transport(socket, self._receive, local=True), address)
 
     def _open_tcp(self, context: zmq.Context[zmq.Socket[bytes]], tcp: TcpAddress) -> None:
-        role_of: RoleOf = _everything
-        if not tcp.insecure:
+        role_of: RoleOf | None = None
+        if tcp.keys is not None and not tcp.insecure:
             # Without TCP, start-up does not pay for this.
+            from agent_core.server.callers import Callers
             from agent_core.server.gate import Gate
 
-            self._gate = Gate(context, tcp.callers, self._counters)
+            callers = Callers(tcp.keys.directory)
+            self._gate = Gate(context, callers, self._counters, self._changed)
             role_of = self._gate.role
         socket = router(context)
         with _closed_on_error(socket):
             address = bind_tcp(socket, tcp)
-        transport = Transport(socket, self._receive, authenticated=not tcp.insecure)
-        self._add(transport, address, role_of)
+        self._add(Transport(socket, self._receive, role_of=role_of), address)
 
-    def _add(self, transport: Transport, address: str, role_of: RoleOf) -> None:
-        self._roles[transport] = role_of
+    def _add(self, transport: Transport, address: str) -> None:
+        self._transports.append(transport)
         self.addresses = (*self.addresses, address)
 
     def _close_sockets(self, linger: float) -> None:
-        for transport in self._roles:
+        for transport in self._transports:
             transport.close(linger)
         if self._gate is not None:
             self._gate.close()
@@ -107,7 +106,7 @@ class Listeners:
     def _release(self) -> None:
         if self._unix is not None:
             self._unix.release()
-        self._roles.clear()
+        self._transports.clear()
         self._context = None
         self.addresses = ()
 
@@ -119,7 +118,3 @@ def _closed_on_error(socket: zmq.Socket[bytes]) -> Iterator[None]:
     except BaseException:
         socket.close()
         raise
-
-
-def _everything(_user_id: str) -> Role:
-    return Role.ADMIN

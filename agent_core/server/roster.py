@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from agent_core.server.counters import Counters
 from agent_core.server.peers import Peer
-from agent_core.server.transport import Transport
-from agent_core.wire.methods import Role
+from agent_core.server.transport import Received, Transport
 
 _IDLE_SWEEPS: Final = 12
 """Sweeps after which a client without calls is forgotten; it may well come back."""
-
-RoleOf = Callable[[str], Role | None]
-"""Says what the holder of a key may do; None for one that is not allowed."""
 
 
 class Roster:
@@ -35,24 +30,28 @@ class Roster:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def find(
-        self, transport: Transport, identity: bytes, user_id: str, role_of: RoleOf
-    ) -> Peer | None:
-        """Return the client that sent a message; None when its key is not allowed."""
-        key = (id(transport), identity)
+    def find(self, transport: Transport, message: Received) -> Peer | None:
+        """Return the client that sent a message; None when its key is no longer allowed."""
+        key = (id(transport), message.identity)
         peer = self._peers.get(key)
         if peer is None:
-            role = role_of(user_id)
+            role = transport.role_of(message.user_id)
             if role is None:
+                self._turn_away(message)
                 return None
-            peer = Peer(transport, identity, role, partial(self._lost, key))
-            self._peers[key] = peer
+            lost = partial(self._lost, key)
+            peer = self._peers[key] = Peer(transport, message, role, self._counters, lost)
         peer.idle_sweeps = 0
         return peer
 
     def start(self) -> None:
         """Begin to look for clients that went away."""
         self._sweep = asyncio.get_running_loop().call_later(self._interval, self._sweep_now)
+
+    def review(self) -> None:
+        """Look again what each client may do."""
+        for peer in list(self._peers.values()):
+            peer.review()
 
     def close(self) -> None:
         """Forget all clients."""
@@ -71,6 +70,12 @@ class Roster:
             if peer.idle_sweeps > _IDLE_SWEEPS:
                 del self._peers[key]
         self.start()
+
+    def _turn_away(self, message: Received) -> None:
+        self._counters.revoked += 1
+        connection = message.connection()
+        if connection is not None:
+            connection.cut()
 
     def _lost(self, key: tuple[int, bytes], peer: Peer) -> None:
         self._counters.vanished += 1

@@ -33,7 +33,8 @@ from agent_core.wire.frames import (
     encode_error,
     encode_reply,
 )
-from agent_core.wire.methods import Method, Role, find
+from agent_core.wire.methods import Method, find
+from agent_core.wire.roles import Role
 
 _LINGER: Final = 0.2
 """Seconds that the last answers have to leave when the server stops."""
@@ -45,12 +46,15 @@ class Limits:
 
     Attributes:
         in_flight: Requests in flight of all clients.
+        in_flight_kept: Of these, only clients of the unix socket get the last ones: whatever
+            comes by TCP, the node's operator can look.
         in_flight_of_peer: Requests in flight of one client.
         retry_after: Seconds that a refused client is told to wait.
         sweep_interval: Seconds between two looks for clients that went away.
     """
 
     in_flight: int = 1024
+    in_flight_kept: int = 64
     in_flight_of_peer: int = 256
     retry_after: float = 0.25
     sweep_interval: float = 5.0
@@ -74,8 +78,10 @@ class RpcServer:
         self.counters = Counters()
         self._dispatcher = dispatcher
         self._limits = limits or Limits()
-        self._listeners = Listeners(self.counters, self._receive, unix=unix, tcp=tcp)
         self._roster = Roster(self.counters, self._limits.sweep_interval)
+        self._listeners = Listeners(
+            self.counters, self._receive, self._roster.review, unix=unix, tcp=tcp
+        )
         self._calls: set[Call] = set()
         self._stopping = False
 
@@ -121,9 +127,10 @@ class RpcServer:
                 wait.cancel()
 
     def _receive(self, transport: Transport, message: Received) -> None:
-        role_of = self._listeners.role_of(transport)
-        peer = self._roster.find(transport, message.identity, message.user_id, role_of)
-        if peer is None or message.body is None:
+        peer = self._roster.find(transport, message)
+        if peer is None:
+            return
+        if message.body is None:
             self.counters.malformed += 1
             return
         try:
@@ -165,7 +172,8 @@ class RpcServer:
         if self._stopping:
             raise _stopping()
         limits = self._limits
-        if len(self._calls) >= limits.in_flight or len(peer.calls) >= limits.in_flight_of_peer:
+        room = limits.in_flight if peer.local else limits.in_flight - limits.in_flight_kept
+        if len(self._calls) >= room or len(peer.calls) >= limits.in_flight_of_peer:
             raise Busy(
                 f"{len(peer.calls)} requests of this client are in flight, "
                 f"{len(self._calls)} of all clients",

@@ -12,19 +12,31 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import zmq
 
 from agent_core.wire.frames import MAX_MESSAGE
+from agent_core.wire.roles import Role
+
+if TYPE_CHECKING:
+    from agent_core.server.connections import TcpConnection
 
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 256
 """Messages read before other work of the loop gets its turn."""
 
-_SEND_QUEUE: Final = 256
-"""Messages that wait for one connection before `Delivery.FULL`."""
+_SEND_QUEUE: Final = 32
+"""Messages that libzmq keeps for one connection before `Delivery.FULL`.
+
+It counts messages, and each may be `MAX_MESSAGE` long: what waits beyond these few is counted by
+its bytes, where a client's backlog is kept.
+"""
+
+
+RoleOf = Callable[[str], Role | None]
+"""Says what the holder of a key may do; None for one that is not allowed."""
 
 
 class Delivery(Enum):
@@ -47,27 +59,53 @@ class Received:
     identity: bytes
     user_id: str
     body: bytes | None
+    part: zmq.Frame | None = None
+
+    def connection(self) -> TcpConnection | None:
+        """Find the connection by which it came; None where keys play no role, or it has gone."""
+        if self.part is None:
+            return None
+        from agent_core.server.connections import TcpConnection
+
+        return TcpConnection.of(self.part)
 
 
 class Transport:
-    """Reads and writes one bound ROUTER socket; owns and closes it."""
+    """Reads and writes one bound ROUTER socket; owns and closes it.
+
+    Args:
+        socket: Bound already.
+        receive: Called with each message.
+        local: Whether it is the unix socket.
+        role_of: Says what the holder of a key may do; None where there are no keys, and whoever
+            can connect may do everything.
+
+    Attributes:
+        local: Whether it is the unix socket.
+    """
 
     def __init__(
         self,
         socket: zmq.Socket[bytes],
         receive: Callable[[Transport, Received], None],
         *,
-        authenticated: bool = False,
+        local: bool = False,
+        role_of: RoleOf | None = None,
     ) -> None:
+        self.local = local
         self._socket = socket
         self._receive = receive
-        self._authenticated = authenticated
+        self._role_of = role_of
         self._loop = asyncio.get_running_loop()
         self._drain_due = False
         self._draining = False
         self._descriptor = socket.fileno()
         self._loop.add_reader(self._descriptor, self._drain)
         self._drain_soon()
+
+    def role_of(self, user_id: str) -> Role | None:
+        """Return what the sender of a message may do; None when its key is not allowed."""
+        return Role.ADMIN if self._role_of is None else self._role_of(user_id)
 
     def send(self, identity: bytes, data: bytes) -> Delivery:
         """Send without waiting."""
@@ -124,17 +162,17 @@ class Transport:
 
     def _next(self) -> Received:
         identity = self._socket.recv(zmq.NOBLOCK)
-        body, user_id = self._body()
-        whole = not self._socket.getsockopt(zmq.RCVMORE)
-        if not whole:
+        part: zmq.Frame | None = None
+        user_id = ""
+        if self._role_of is not None:
+            part = self._socket.recv(zmq.NOBLOCK, copy=False)
+            body, user_id = part.bytes, str(part.get("User-Id"))
+        else:
+            body = self._socket.recv(zmq.NOBLOCK)
+        if self._socket.getsockopt(zmq.RCVMORE):
             self._skip()
-        return Received(identity, user_id, body if whole else None)
-
-    def _body(self) -> tuple[bytes, str]:
-        if not self._authenticated:
-            return self._socket.recv(zmq.NOBLOCK), ""
-        part = self._socket.recv(zmq.NOBLOCK, copy=False)
-        return part.bytes, str(part.get("User-Id"))
+            return Received(identity, user_id, None, part)
+        return Received(identity, user_id, body, part)
 
     def _skip(self) -> None:
         while self._socket.getsockopt(zmq.RCVMORE):

@@ -1,26 +1,29 @@
 """The CURVE keys of an agent and its callers: who has which, and the files that hold them.
 
 The directory holds, for the agent (`server`) and for each caller, ``NAME.key`` with the public half
-and ``NAME.secret`` with the secret one: one line of 40 characters (Z85) each. Whoever's ``.key``
-lies in the agent's directory may call; a caller elsewhere needs the agent's ``server.key`` and its
-own ``.secret``, and nobody but it ever needs the latter.
+and ``NAME.secret`` with the secret one: one line of 40 characters (Z85) each. After a caller's
+public half, in the same line, stands its role. Whoever's ``.key`` lies in the agent's directory may
+call; a caller elsewhere needs the agent's ``server.key`` and its own ``.secret``, and nobody but it
+ever needs the latter.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from agent_core.contracts.errors import InvalidConfig
+from agent_core.wire.roles import Role
 
 SERVER: Final = "server"
 LOCAL_CLIENT: Final = "agentctl"
 _LENGTH: Final = 40
+_MOST: Final = 4096
 _HINT: Final = "Remove the damaged file; the agent makes its own keys again when it starts."
+_ROLES: Final = {role.label: role for role in Role}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,20 @@ class KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who may call by TCP: the name of its key file, its public key and what it may do."""
+
+    name: str
+    public: bytes
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """What the agent needs: its own pair, and the name of each caller by public key."""
+    """What the agent needs: its own pair, and the directory where its callers' keys lie."""
 
     pair: KeyPair
-    callers: Mapping[bytes, str]
+    directory: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +67,58 @@ def ensure_keys(directory: Path) -> ServerKeys:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pair = _ensure_pair(directory, SERVER)
-        _ensure_pair(directory, LOCAL_CLIENT)
-        files = sorted(directory.glob("*.key"))
+        pair = _ensure_pair(directory, SERVER, None)
+        _ensure_pair(directory, LOCAL_CLIENT, Role.ADMIN)
+        read_callers(directory)
     except OSError as exc:
         raise InvalidConfig(f"cannot make RPC keys in {directory}: {exc.strerror}") from exc
-    callers = {_read_key(path): path.stem for path in files if path.stem != SERVER}
-    return ServerKeys(pair, callers)
+    return ServerKeys(pair, directory)
+
+
+def caller_files(directory: Path) -> list[Path]:
+    """List the public key files of the callers, sorted; OSError when that is not possible."""
+    files = (path for path in directory.iterdir() if path.suffix == ".key")
+    return sorted(path for path in files if path.stem != SERVER)
+
+
+def read_callers(directory: Path) -> list[Caller]:
+    """Read everybody who may call, by name.
+
+    Raises:
+        InvalidConfig: when a key file cannot be read or is damaged.
+        OSError: when the directory cannot be listed.
+    """
+    return [read_caller(path) for path in caller_files(directory)]
+
+
+def read_caller(path: Path) -> Caller:
+    """Read who may call by one public key file.
+
+    A file without a role is one of an earlier version, or was put there by hand: agentctl's own
+    means admin, and any other means read.
+
+    Raises:
+        InvalidConfig: when it cannot be read or is damaged.
+    """
+    public, words = _read_line(path)
+    if not words:
+        return Caller(path.stem, public, _default_role(path.stem))
+    role = _ROLES.get(words[0].decode("ascii", "replace")) if len(words) == 1 else None
+    if role is None:
+        raise InvalidConfig(
+            f"{path} does not name a role after the key",
+            hint=f"Write one of {', '.join(_ROLES)}, or run `agentctl keys add {path.stem}`.",
+        )
+    return Caller(path.stem, public, role)
+
+
+def read_public_key(path: Path) -> bytes:
+    """Read a public key, whatever stands behind it.
+
+    Raises:
+        InvalidConfig: when the file is missing or damaged.
+    """
+    return _read_line(path)[0]
 
 
 def read_client_keys(directory: Path, name: str = LOCAL_CLIENT) -> ClientKeys:
@@ -70,31 +127,63 @@ def read_client_keys(directory: Path, name: str = LOCAL_CLIENT) -> ClientKeys:
     Raises:
         InvalidConfig: when a file is missing, is damaged, or others can read the secret.
     """
-    return ClientKeys(
-        _read_key(directory / f"{SERVER}.key"), _read_pair(directory / f"{name}.secret")
-    )
+    server = read_public_key(directory / f"{SERVER}.key")
+    return ClientKeys(server, _read_pair(directory / f"{name}.secret"))
 
 
-def _ensure_pair(directory: Path, name: str) -> KeyPair:
+def make_pair() -> KeyPair:
+    """Make a new pair."""
+    import zmq
+
+    return KeyPair(*zmq.curve_keypair())
+
+
+def is_public_key(text: bytes) -> bool:
+    """Tell whether this can be the public half of a pair."""
+    import zmq
+
+    try:
+        return len(text) == _LENGTH and bool(zmq.curve_public(text))
+    except zmq.ZMQError:  # it is not Z85
+        return False
+
+
+def write_caller(directory: Path, caller: Caller) -> None:
+    """Admit a caller, or change its role, in one step; OSError when that is not possible."""
+    _write(directory / f"{caller.name}.key", caller.public + b" " + caller.role.label.encode())
+
+
+def write_secret(directory: Path, name: str, secret: bytes) -> Path:
+    """Write a caller's secret for its owner alone; returns where it lies. OSError when not."""
+    path = directory / f"{name}.secret"
+    _write(path, secret)
+    return path
+
+
+def _default_role(name: str) -> Role:
+    return Role.ADMIN if name == LOCAL_CLIENT else Role.READ
+
+
+def _ensure_pair(directory: Path, name: str, role: Role | None) -> KeyPair:
     secret_path, public_path = directory / f"{name}.secret", directory / f"{name}.key"
     if not secret_path.exists():
-        import zmq
-
-        _, secret = zmq.curve_keypair()
-        _write(secret_path, secret)
+        write_secret(directory, name, make_pair().secret)
     pair = _read_pair(secret_path)
     # A crash between the two files leaves the secret alone; the public half follows from it.
-    if not public_path.exists() or _read_key(public_path) != pair.public:
-        _write(public_path, pair.public)
+    if not public_path.exists() or read_public_key(public_path) != pair.public:
+        if role is None:
+            _write(public_path, pair.public)
+        else:
+            write_caller(directory, Caller(name, pair.public, role))
     return pair
 
 
-def _write(path: Path, key: bytes) -> None:
-    temporary = path.with_suffix(f"{path.suffix}.new")
+def _write(path: Path, line: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(key + b"\n")
+        file.write(line + b"\n")
         file.flush()
         os.fsync(descriptor)
     temporary.replace(path)
@@ -103,7 +192,7 @@ def _write(path: Path, key: bytes) -> None:
 def _read_pair(path: Path) -> KeyPair:
     import zmq
 
-    secret = _read_key(path)
+    secret, _ = _read_line(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise InvalidConfig(
@@ -116,14 +205,16 @@ def _read_pair(path: Path) -> KeyPair:
         raise InvalidConfig(f"{path} does not hold a key", hint=_HINT) from exc
 
 
-def _read_key(path: Path) -> bytes:
+def _read_line(path: Path) -> tuple[bytes, list[bytes]]:
+    """Read the key in a file, and the words behind it."""
     try:
-        key = path.read_bytes().strip()
+        with path.open("rb") as file:
+            words = file.read(_MOST).split()
     except OSError as exc:
         raise InvalidConfig(
             f"cannot read the RPC key {path}: {exc.strerror}",
             hint="The agent makes its keys at its first start with TCP; copy them from there.",
         ) from exc
-    if len(key) != _LENGTH or not key.isascii() or b" " in key:
+    if not words or len(words[0]) != _LENGTH or not words[0].isascii():
         raise InvalidConfig(f"{path} does not hold a key of {_LENGTH} characters", hint=_HINT)
-    return key
+    return words[0], words[1:]

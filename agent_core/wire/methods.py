@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final, Generic, TypeVar, cast
 
 from agent_core.contracts.errors import UnknownMethod
 from agent_core.wire import models as m
+from agent_core.wire.roles import Role
 
 R = TypeVar("R")
 """What a method answers."""
-
-
-class Role(IntEnum):
-    """What a caller may do; each role includes those before it."""
-
-    READ = 1
-    """Look at the node, its kernels, their logs and events."""
-    OPERATE = 2
-    """Create and destroy kernels, and run code in them."""
-    ADMIN = 3
-    """See and change the agent itself."""
 
 
 @dataclass(frozen=True, slots=True)

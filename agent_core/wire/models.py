@@ -1,5 +1,8 @@
 """The typed models of the RPC: one parameter model for each method, and what it answers.
 
+Parameters are closed: what a method does not know is refused. Answers are open: a client passes
+over the fields that a newer agent has added.
+
 Amounts are decimal strings, times are seconds since the epoch, durations are seconds. The shapes
 here are the shapes of ``agentctl --json``.
 """
@@ -12,10 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Model(BaseModel):
-    """The root of all models: frozen, and closed to fields that it does not know."""
+    """The root of all models: frozen, and blind to fields that only a newer agent knows."""
 
     # Validators are built when first used: a start pays for the models that it needs.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+class Params(Model):
+    """The root of all parameters: closed to those that a method does not have."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 # ---- what the methods answer -------------------------------------------------------------------
@@ -270,35 +279,35 @@ KernelId = Annotated[str, Field(min_length=1, max_length=64)]
 RunId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
-class NoParams(Model):
+class NoParams(Params):
     """A method without parameters."""
 
 
-class Ping(Model):
+class Ping(Params):
     """Parameters of ping."""
 
     text: Annotated[str, Field(max_length=4096)] = ""
 
 
-class GetPlugin(Model):
+class GetPlugin(Params):
     """Parameters of get_plugin: an entry-point name, or kind:name."""
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class CreateKernel(Model):
+class CreateKernel(Params):
     """Parameters of create_kernel; the spec is checked as a whole by the kernel room."""
 
     spec: dict[str, Any]
 
 
-class ListKernels(Model):
+class ListKernels(Params):
     """Parameters of list_kernels; `all` includes those that have ended."""
 
     all: bool = False
 
 
-class KernelParams(Model):
+class KernelParams(Params):
     """Parameters of a method about one kernel; the id may be a unique prefix."""
 
     kernel_id: KernelId
@@ -322,7 +331,7 @@ class GetLogs(KernelParams):
     follow: bool = False
 
 
-class WatchEvents(Model):
+class WatchEvents(Params):
     """Parameters of watch_events.
 
     `since` is the id of the last event seen; without it the retained events come first, and with

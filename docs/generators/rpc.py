@@ -10,7 +10,8 @@ from agent_core.kernels.spec import FIELDS
 from agent_core.kernels.states import EVENTS, MEANINGS
 from agent_core.wire import frames, methods
 from agent_core.wire import models as m
-from agent_core.wire.methods import METHODS, Method, Role
+from agent_core.wire.methods import METHODS, Method
+from agent_core.wire.roles import Role
 from generators.markdown import code, first_sentence, prose, table
 from generators.source import member_docs
 from generators.types import bounds, default, words

@@ -16,7 +16,7 @@ from agent_core.contracts.errors import (
 from agent_core.server.dispatcher import Dispatcher
 from agent_core.wire import methods
 from agent_core.wire import models as m
-from agent_core.wire.methods import Role
+from agent_core.wire.roles import Role
 
 
 def test_every_typed_method_reaches_its_service(agent):

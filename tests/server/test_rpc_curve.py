@@ -10,8 +10,15 @@ import zmq
 from agent_core.client import AgentClient
 from agent_core.contracts.errors import AgentUnreachable, InvalidConfig, Unauthorized
 from agent_core.server.addresses import TcpAddress
-from agent_core.wire.keys import ClientKeys, KeyPair, ensure_keys, read_client_keys
-from agent_core.wire.methods import Role
+from agent_core.wire.keys import (
+    Caller,
+    ClientKeys,
+    KeyPair,
+    ensure_keys,
+    read_client_keys,
+    write_caller,
+)
+from agent_core.wire.roles import Role
 
 
 @pytest.fixture
@@ -30,8 +37,9 @@ def secured(agent, keys):
 
     @asynccontextmanager
     async def serve(role=Role.ADMIN):
-        callers = dict.fromkeys(keys.callers, role)
-        async with agent(tcp=TcpAddress("127.0.0.1", 0, keys.pair, callers)) as a:
+        public = read_client_keys(keys.directory).pair.public
+        write_caller(keys.directory, Caller("agentctl", public, role))
+        async with agent(tcp=TcpAddress("127.0.0.1", 0, keys)) as a:
             yield a, a.server.addresses[1]
 
     return serve

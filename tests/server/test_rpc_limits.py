@@ -1,10 +1,13 @@
 """Deadlines, bounds, repeated requests, and a graceful stop."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
+from agent_core.client import AgentClient
 from agent_core.contracts.errors import AgentUnreachable, Busy, DeadlineExceeded, InternalError
+from agent_core.server.addresses import TcpAddress
 from agent_core.server.rpc import Limits
 from agent_core.wire import frames
 
@@ -72,25 +75,84 @@ def test_cancelling_the_callers_task_ends_the_waiting_in_the_agent(agent, within
 
 def test_beyond_a_clients_bound_requests_are_refused_with_a_time_to_wait(agent, until):
     async def run():
-        limits = Limits(in_flight_of_peer=3, retry_after=0.7)
+        limits = Limits(in_flight_of_peer=3, retry_after=0.1)
         async with agent(limits=limits) as a, a.client() as client, a.client() as other:
             waits = [asyncio.create_task(client.wait_kernel("k1", ["X"])) for _ in range(3)]
             await until(lambda: a.server.in_flight == 3)
             with pytest.raises(Busy) as caught:
-                await client.ping()
-            assert caught.value.details == {"retry_after": 0.7}
+                await client.destroy_kernel("k1")
+            assert caught.value.details == {"retry_after": 0.1}
+            assert a.server.counters.refused == {"busy": 1}
             assert await other.ping("still") == "still"
+            with pytest.raises(Busy):
+                await client.ping()
+            assert a.server.counters.refused == {"busy": 3}  # what only reads is asked twice
             a.services.release.set()
             await asyncio.gather(*waits)
             assert await client.ping("again") == "again"
+
+    asyncio.run(run())
+
+
+def test_what_only_reads_waits_as_long_as_a_busy_agent_says_and_is_then_answered(agent, until):
+    async def run():
+        limits = Limits(in_flight_of_peer=1, retry_after=0.2)
+        async with agent(limits=limits) as a, a.client() as client:
+            wait = asyncio.create_task(client.wait_kernel("k1", ["X"]))
+            await until(lambda: a.server.in_flight == 1)
+            ping = asyncio.create_task(client.ping("patient"))
+            await until(lambda: a.server.counters.refused)
+            a.services.release.set()
+            await wait
+            assert await ping == "patient"
             assert a.server.counters.refused == {"busy": 1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("retry_after", [0.5, 1e9, -1, None])
+def test_a_busy_agent_cannot_make_a_caller_wait_beyond_its_time(agent, until, retry_after):
+    async def run():
+        limits = Limits(in_flight_of_peer=1, retry_after=retry_after)
+        async with agent(limits=limits) as a, a.client() as client:
+            wait = asyncio.create_task(client.wait_kernel("k1", ["X"]))
+            await until(lambda: a.server.in_flight == 1)
+            with pytest.raises(Busy):
+                await client.ping(timeout=0.4)
+            assert a.server.counters.refused == {"busy": 1}
+            a.services.release.set()
+            await wait
+
+    asyncio.run(run())
+
+
+def test_the_last_places_are_for_those_on_this_machine(agent, until):
+    async def run():
+        limits = Limits(in_flight=3, in_flight_kept=1, retry_after=60)
+        tcp = TcpAddress("127.0.0.1", 0, insecure=True)
+        async with AsyncExitStack() as stack:
+            a = await stack.enter_async_context(agent(limits=limits, tcp=tcp))
+            far = await stack.enter_async_context(AgentClient(a.server.addresses[1]))
+            near = await stack.enter_async_context(a.client())
+            waits = [asyncio.create_task(far.wait_kernel("k1", ["X"])) for _ in range(2)]
+            await until(lambda: a.server.in_flight == 2)
+            with pytest.raises(Busy):
+                await far.ping()
+            waits.append(asyncio.create_task(near.wait_kernel("k1", ["X"])))
+            await until(lambda: a.server.in_flight == 3)
+            a.services.release.set()
+            await asyncio.gather(*waits)
 
     asyncio.run(run())
 
 
 def test_beyond_the_bound_of_all_clients_everybody_is_refused(agent, until):
     async def run():
-        async with agent(limits=Limits(in_flight=2)) as a, a.client() as one, a.client() as two:
+        async with (
+            agent(limits=Limits(in_flight=2, retry_after=60)) as a,
+            a.client() as one,
+            a.client() as two,
+        ):
             waits = [asyncio.create_task(c.wait_kernel("k1", ["X"])) for c in (one, two)]
             await until(lambda: a.server.in_flight == 2)
             with pytest.raises(Busy, match="2 of all clients"):

@@ -4,10 +4,18 @@ import stat
 from pathlib import Path
 
 import pytest
-import zmq
 
 from agent_core.contracts.errors import InvalidConfig
-from agent_core.wire.keys import ensure_keys, read_client_keys
+from agent_core.wire.keys import (
+    Caller,
+    ensure_keys,
+    is_public_key,
+    make_pair,
+    read_callers,
+    read_client_keys,
+    write_caller,
+)
+from agent_core.wire.roles import Role
 
 
 @pytest.fixture
@@ -21,7 +29,7 @@ def test_the_first_start_makes_both_pairs_and_the_second_reads_them(directory):
 
     assert ensure_keys(directory) == first
     assert client.server == first.pair.public
-    assert first.callers == {client.pair.public: "agentctl"}
+    assert read_callers(directory) == [Caller("agentctl", client.pair.public, Role.ADMIN)]
     assert client.pair.secret != first.pair.secret
 
 
@@ -49,12 +57,59 @@ def test_a_public_half_that_a_crash_left_out_is_made_again(directory):
     assert (directory / "server.key").exists()
 
 
-def test_whose_key_lies_in_the_directory_may_call(directory):
+@pytest.mark.parametrize("role", Role)
+def test_whose_key_lies_in_the_directory_may_call_with_the_role_behind_it(directory, role):
     ensure_keys(directory)
-    public, _ = zmq.curve_keypair()
-    (directory / "manager.key").write_bytes(public + b"\n")
+    caller = Caller("manager", make_pair().public, role)
+    write_caller(directory, caller)
 
-    assert ensure_keys(directory).callers[public] == "manager"
+    ensure_keys(directory)
+
+    assert read_callers(directory)[1] == caller
+    assert (directory / "manager.key").read_bytes() == caller.public + f" {role.label}\n".encode()
+    assert stat.S_IMODE((directory / "manager.key").stat().st_mode) == 0o600
+
+
+def test_a_file_without_a_role_means_admin_for_agentctl_and_read_for_a_stranger(directory):
+    ensure_keys(directory)
+    own = (directory / "agentctl.key").read_bytes().split()[0]
+    (directory / "agentctl.key").write_bytes(own + b"\n")
+    (directory / "manager.key").write_bytes(make_pair().public + b"\n")
+
+    ensure_keys(directory)
+
+    assert [(caller.name, caller.role) for caller in read_callers(directory)] == [
+        ("agentctl", Role.ADMIN),
+        ("manager", Role.READ),
+    ]
+
+
+@pytest.mark.parametrize("behind", [b" root", b" read admin", b" \xff", b" READ"])
+def test_what_is_no_role_is_refused_and_the_roles_are_named(directory, behind):
+    ensure_keys(directory)
+    (directory / "manager.key").write_bytes(make_pair().public + behind)
+
+    with pytest.raises(InvalidConfig, match=r"manager\.key does not name a role") as caught:
+        ensure_keys(directory)
+    assert "read, operate, admin" in str(caught.value.hint)
+
+
+def test_agentctls_role_stays_what_it_was_made(directory):
+    ensure_keys(directory)
+    public = read_client_keys(directory).pair.public
+    write_caller(directory, Caller("agentctl", public, Role.OPERATE))
+
+    ensure_keys(directory)
+
+    assert read_callers(directory)[0].role is Role.OPERATE
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"), [(b"~" * 40, False), (b"#" * 40, False), (b"a" * 39, False), (b"", False)]
+)
+def test_what_is_no_public_key_is_told_apart(text, is_one):
+    assert is_public_key(text) is is_one
+    assert is_public_key(make_pair().public)
 
 
 def test_a_secret_that_others_can_read_is_refused(directory):

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from agent_core.contracts.errors import UnknownMethod
 from agent_core.wire import methods
 from agent_core.wire import models as m
-from agent_core.wire.methods import METHODS, Role, find
+from agent_core.wire.methods import METHODS, find
+from agent_core.wire.roles import Role
 
 
 def test_the_table_has_every_method_under_its_own_name():
@@ -74,6 +75,35 @@ def test_results_survive_rendering():
 
     assert methods.PING.read(methods.PING.render(pong)) == pong
     assert methods.LIST_LEAKS.read(methods.LIST_LEAKS.render(rows)) == rows
+
+
+def test_fields_that_a_newer_agent_has_added_are_passed_over():
+    pong = {"text": "hello", "mood": "good"}
+    newer = {"kind": "port", "key": "1", "kernel_id": None, "state": "held", "detail": "", "x": 1}
+    detail = {**newer, "plugin": "p", "slot": "s", "device_id": "d", "amount": "1"}
+
+    assert methods.PING.read(pong) == m.Pong(text="hello")
+    assert methods.LIST_LEAKS.read([newer])[0].key == "1"
+    assert m.KernelDetail.model_validate(
+        {
+            "kernel_id": "k",
+            "session_id": "s",
+            "state": "RUNNING",
+            "image": "i",
+            "reason": None,
+            "exit_code": None,
+            "created_at": 1.0,
+            "grants": [detail],
+            "novelty": {},
+        }
+    ).grants == [m.GrantRow(plugin="p", slot="s", device_id="d", amount="1")]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_parameters_are_closed_and_answers_are_open(method):
+    assert method.params.model_config["extra"] == "forbid"
+    for model in (method.result, method.item):
+        assert model is None or model.model_config["extra"] == "ignore"
 
 
 def test_a_result_of_another_shape_is_refused():
