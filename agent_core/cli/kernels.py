@@ -74,7 +74,7 @@ def create(
     """Create a kernel, and wait until it runs."""
     asked = {
         "image": image,
-        "slots": dict(assignment(text, "--slot") for text in slots),
+        "slots": _amounts(slots),
         "env": dict(assignment(text, "--env") for text in environment),
         "session_id": session_id,
         "kernel_id": kernel_id,
@@ -90,6 +90,15 @@ def create(
         print_json(created)
     else:
         click.echo(created["kernel_id"])
+
+
+def _amounts(texts: tuple[str, ...]) -> dict[str, str]:
+    amounts: dict[str, str] = {}
+    for slot, amount in (assignment(text, "--slot") for text in texts):
+        if slot in amounts:
+            raise click.BadParameter(f"{slot} is given twice", param_hint="--slot")
+        amounts[slot] = amount
+    return amounts
 
 
 @kernels.command("list", examples="agentctl kernels list --all")

@@ -89,6 +89,10 @@ def test_an_agent_that_does_not_run_is_exit_code_3(config, agentctl, tmp_path, a
         (["kernels", "creat"], "did you mean 'create'?"),
         (["kernels", "create"], "--image"),
         (["kernels", "create", "--image", "x", "--slot", "cpu"], "KEY=VALUE"),
+        (
+            ["kernels", "create", "--image", "x", "--slot", "a=1", "--slot", "a=2"],
+            "a is given twice",
+        ),
         (["kernels", "create", "--image", "x", "--timeout", "0"], "--timeout"),
         (["kernels", "destroy"], "ID"),
         (["status", "--nonsense"], "--nonsense"),
