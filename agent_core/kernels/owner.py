@@ -116,7 +116,7 @@ class Owner:
                 await self._build()
             except _StepFailed as failed:
                 return failed.ending
-        if self.journal.state is KernelState.TERMINATING:
+        if self.journal.state in (KernelState.TERMINATING, KernelState.TERMINATED):
             row = self.journal.row
             return Ending(row.reason or Reason.USER_REQUESTED, row.message)
         return await asyncio.shield(self._ending)

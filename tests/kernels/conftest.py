@@ -397,8 +397,11 @@ class World:
         self._close()
 
     async def stop(self):
+        """The agent stops as it is asked to; what waits at a gate goes on once it has heard."""
+        stopping = asyncio.ensure_future(self.owners.stop())
+        await until(lambda: stopping.done() or all(map(_heard, self.owners)))
         self.script.open_all()
-        await self.owners.stop()
+        await stopping
         self._close()
 
     def _close(self):
@@ -475,6 +478,10 @@ class World:
             assert (fake.held, fake.violations) == (set(), [])
         names = Tally(await self.event_names(kernel_id))
         assert names["kernel.terminating"] == names["kernel.terminated"] == 1
+
+
+def _heard(owner):
+    return owner._ending.done() or not owner.building
 
 
 @pytest.fixture
