@@ -57,11 +57,14 @@ class Offer:
         slot: The slot's name.
         quantum: The smallest amount; every grant is a multiple of it.
         draws: How much one quantum draws from each counter, by counter id.
+        most: The most quanta that one kernel may have of this device; None is without bound. A
+            core that several kernels may share is still given to each of them only once.
     """
 
     slot: str
     quantum: Amount
     draws: Mapping[str, int]
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ def _offer_shape(offer: Offer) -> Iterator[str]:
         yield f"an offer has the slot {str(offer.slot)[:40]!r}; a slot is a short text"
     if not _is_quantum(offer.quantum):
         yield f"offer {offer.slot!r} has the quantum {offer.quantum!r}, not a positive Amount"
+    if offer.most is not None and not _is_whole(offer.most, least=1):
+        yield f"offer {offer.slot!r} gives at most {offer.most!r}, not a positive whole"
     draws: object = offer.draws
     if not isinstance(draws, Mapping) or not 0 < len(draws) <= _MAX_PARTS:
         yield f"offer {offer.slot!r} draws from no counter, or from more than {_MAX_PARTS}"

@@ -20,14 +20,15 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.info import PluginInfo
 from agent_core.resources.catalogue import Catalogue, SlotSpec
 from agent_core.resources.counters import Room
+from agent_core.resources.deciding import Outcome, Outcomes, Want, decide, fits, in_order
 from agent_core.resources.holdings import Holding, Holdings
-from agent_core.resources.placement import Placement, Strategy, available, place
-from agent_core.resources.refusal import insufficient, overdrawn, raise_all
-from agent_core.resources.shelf import Shelf, ShelfSlot, empty_slot
+from agent_core.resources.placement import Strategy, available
+from agent_core.resources.refusal import combined, insufficient, overdrawn, raise_all
+from agent_core.resources.remedies import Ground, Remedy, remedies
+from agent_core.resources.shelf import Shelf, empty_slot
 from agent_core.resources.slots import check_request, find_slot
 from agent_core.resources.stockroom import Stockroom
-from agent_core.resources.trace import TraceStep
-from agent_core.resources.usage import Decision, DeviceUsage, SlotUsage
+from agent_core.resources.usage import Decision, DeviceUsage, Plan, SlotUsage
 
 
 class Allocator:
@@ -37,11 +38,19 @@ class Allocator:
     allocator.update("cpu", CpuDevice.info, cpu.devices())
     decision = allocator.reserve("k-1", 1, {"cpu": Amount(2)})
     allocator.release(decision.claims[0].id)
+
+    Args:
+        strategy: How a request that fits no single device is split.
+        masks: By plugin, globs of the devices that get no new grants.
     """
 
-    def __init__(self, strategy: Strategy = Strategy.FILL) -> None:
+    def __init__(
+        self,
+        strategy: Strategy = Strategy.FILL,
+        masks: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._strategy = strategy
-        self._stock = Stockroom()
+        self._stock = Stockroom(masks)
         self._counters = self._stock.counters
         self._holdings = Holdings()
 
@@ -85,36 +94,56 @@ class Allocator:
             InvalidAmount: when an amount is zero or finer than the slot's quantum.
             ResourceRefused: when two slots exclude each other.
             DevicesUnknown: when a plugin has not reported its devices.
-            InsufficientResource: when less is free; details name slot, requested, free and trace.
+            InsufficientResource: when less is free; details name slot, requested, free, trace
+                and remedies.
             WrongState: when this incarnation already holds a claim.
+        """
+        plan = self.plan(kernel_id, incarnation, request)
+        if plan.refusal is not None:
+            raise plan.refusal
+        for claim in plan.claims:
+            self._hold(claim)
+        return Decision(plan.claims, plan.outcomes)
+
+    def plan(self, kernel_id: str, incarnation: int, request: Mapping[str, Amount]) -> Plan:
+        """Decide as `reserve` does, and take nothing; what does not fit is in the plan.
+
+        Raises:
+            AgentError: as `reserve`, but for InsufficientResource.
         """
         raise_all(check_request(request, self.catalogue))
         specs = [find_slot(slot, self.catalogue) for slot in request]
         raise_all(self._unready(kernel_id, incarnation, specs))
-        room, near, trace = Room(self._counters.room), set[int](), list[TraceStep]()
-        grants: dict[str, list[Grant]] = {}
-        refusals: list[AgentError] = []
-        for shelf, name in self._in_order(request):
-            slot = shelf.slots[name]
-            steps, placed = self._place(shelf, slot, name, request[name], room, near)
-            trace += steps
-            if placed is None:
-                free = slot.amount(available(slot.options, room))
-                total = self._stock.total(shelf.plugin, name)
-                refusals.append(insufficient(name, request[name], free, total, slot, steps))
-                continue
-            near |= {n for d in placed.quanta if (n := shelf.devices[d].numa_node) is not None}
-            grants.setdefault(shelf.plugin, []).extend(
-                Grant(name, device, slot.amount(quanta)) for device, quanta in placed.quanta.items()
-            )
-        raise_all(refusals)
-        claims = tuple(
-            Claim(f"{kernel_id}.{incarnation}.{plugin}", kernel_id, incarnation, plugin, tuple(of))
-            for plugin, of in sorted(grants.items())
+        wants = in_order(
+            self._want(spec, request[slot]) for slot, spec in zip(request, specs, strict=True)
         )
-        for claim in claims:
-            self._hold(claim)
-        return Decision(claims, tuple(trace))
+        # The room is a copy: what was decided can be explained after others have drawn.
+        room = Room(dict(self._counters.left))
+        outcomes = decide(wants, room, self._strategy)
+        if fits(outcomes):
+            return Plan(_claims(kernel_id, incarnation, outcomes), outcomes, {}, None)
+        short = [outcome for outcome in outcomes if outcome.placed is None]
+        found = {o.want.name: remedies(o, wants, self._ground(o)) for o in short}
+        return Plan((), outcomes, found, self._refusal(short, found))
+
+    def _want(self, spec: SlotSpec, amount: Amount) -> Want:
+        shelf = self._stock.shelves[spec.plugin]
+        slot = shelf.slots[spec.name]
+        return Want(spec.name, shelf, slot, amount.quanta(slot.quantum) or 0)
+
+    def _ground(self, outcome: Outcome) -> Ground:
+        drawn = {c for option in outcome.want.slot.options for c in option.draws}
+        plugins = self._counters.plugins(drawn)
+        return Ground(self._counters, self._holdings.over(plugins), self._strategy)
+
+    def _refusal(
+        self, short: Sequence[Outcome], found: Mapping[str, tuple[Remedy, ...]]
+    ) -> AgentError:
+        refusals = [
+            insufficient(o, self._stock.total(o.want.shelf.plugin, o.want.name), found[o.want.name])
+            for o in short
+        ]
+        return combined(refusals)
 
     def _unready(
         self, kernel_id: str, incarnation: int, specs: Sequence[SlotSpec]
@@ -133,35 +162,6 @@ class Allocator:
                     f"plugin {plugin!r}",
                     hint="Release it before reserving again.",
                 )
-
-    def _in_order(self, request: Mapping[str, Amount]) -> list[tuple[Shelf, str]]:
-        """Order slots so that what is scarce chooses first, and what is coarse before shares."""
-        found = [(self._stock.shelves[find_slot(s, self.catalogue).plugin], s) for s in request]
-        return sorted(found, key=lambda f: (len(f[0].devices), -f[0].slots[f[1]].weight, f[1]))
-
-    def _place(
-        self, shelf: Shelf, slot: ShelfSlot, name: str, amount: Amount, room: Room, near: set[int]
-    ) -> tuple[list[TraceStep], Placement | None]:
-        free = {o.device_id: room.fits(o.draws) for o in slot.options}
-        need = amount.quanta(slot.quantum) or 0
-        placed = place(need, slot.options, room, self._strategy, near)
-        taken = placed.quanta if placed else {}
-        steps = [
-            TraceStep(
-                name,
-                shelf.plugin,
-                device,
-                str(slot.amount(fits)),
-                str(slot.amount(taken.get(device, 0))),
-                placed.reason if placed and device in taken else "free" if fits else "full",
-            )
-            for device, fits in free.items()
-        ]
-        withheld = [
-            TraceStep(name, shelf.plugin, device, "0", "0", why)
-            for device, why in slot.reasons.items()
-        ]
-        return steps + withheld, placed
 
     def apply(self, claim: Claim) -> None:
         """Restore a claim that was granted before a restart.
@@ -235,9 +235,10 @@ class Allocator:
     def _usages(self, shelf: Shelf) -> Iterator[SlotUsage]:
         declared = [d.name for d in shelf.info.slots if "*" not in d.name and not shelf.known]
         names = dict.fromkeys([*shelf.slots, *declared, *self._holdings.slots(shelf.plugin)])
+        room = Room(self._counters.left)
         for name in names:
             slot = shelf.slots.get(name) or empty_slot(name, shelf.info)
-            free = available(slot.options, Room(self._counters.room)) if shelf.known else 0
+            free = available(slot.options, room, are_apart=slot.apart) if shelf.known else 0
             yield SlotUsage(
                 slot=name,
                 plugin=shelf.plugin,
@@ -253,9 +254,22 @@ class Allocator:
     def devices(self) -> list[DeviceUsage]:
         """List the devices of all plugins with what is granted of each."""
         return [
-            DeviceUsage(plugin, device, self._holdings.of_device(plugin, device.id), shelf.known)
+            DeviceUsage(
+                plugin,
+                device,
+                self._holdings.of_device(plugin, device.id),
+                shelf.known,
+                shelf.withheld(device),
+            )
             for plugin, shelf in sorted(self._stock.shelves.items())
             for device in shelf.devices.values()
+        ]
+
+    def idle_masks(self) -> list[str]:
+        """Say for each mask that matches no device what it is."""
+        return [
+            f"[resource.device-mask] {plugin}: {glob!r} matches none of its devices"
+            for plugin, glob in self._stock.idle_masks()
         ]
 
     def claims(self) -> tuple[Claim, ...]:
@@ -273,3 +287,15 @@ class Allocator:
             return f"plugin {claim.plugin!r} has not reported its devices"
         gone = [f"{g.slot} of {g.device_id}" for g in claim.grants if shelf.draws(g) is None]
         return f"plugin {claim.plugin!r} does not report {', '.join(gone)}" if gone else ""
+
+
+def _claims(kernel_id: str, incarnation: int, outcomes: Outcomes) -> tuple[Claim, ...]:
+    grants: dict[str, list[Grant]] = {}
+    for want, placed in ((o.want, o.placed) for o in outcomes):
+        for device, quanta in placed.quanta.items() if placed else ():
+            grant = Grant(want.name, device, want.slot.amount(quanta))
+            grants.setdefault(want.shelf.plugin, []).append(grant)
+    return tuple(
+        Claim(f"{kernel_id}.{incarnation}.{plugin}", kernel_id, incarnation, plugin, tuple(of))
+        for plugin, of in sorted(grants.items())
+    )

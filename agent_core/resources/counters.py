@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from agent_core.contracts.device import Counter
 
@@ -21,6 +21,7 @@ class Counters:
         self._declared: dict[str, dict[str, Counter]] = {}
         self._capacity: dict[str, int] = {}
         self._drawn: dict[str, int] = {}
+        self._left: dict[str, int] = {}
 
     def clashes(self, plugin: str, counters: Iterable[Counter]) -> Iterator[tuple[str, Counter]]:
         """Yield the other plugin and its counter wherever both declare one differently."""
@@ -35,6 +36,7 @@ class Counters:
         for counter in counters:
             self._declared.setdefault(counter.id, {})[plugin] = counter
             self._capacity[counter.id] = counter.capacity
+            self._count(counter.id)
 
     def withdraw(self, plugin: str) -> None:
         """Forget what a plugin declares; what is drawn stays."""
@@ -42,16 +44,27 @@ class Counters:
             by = self._declared[counter]
             del by[plugin]
             if not by:
-                del self._declared[counter], self._capacity[counter]
+                del self._declared[counter], self._capacity[counter], self._left[counter]
 
-    def capacity(self, counter: str) -> int:
-        """Say how much a counter holds; one that nobody declares holds nothing."""
-        return self._capacity.get(counter, 0)
+    @property
+    def capacity(self) -> Mapping[str, int]:
+        """How much each counter holds; one that nobody declares is not there."""
+        return self._capacity
+
+    @property
+    def left(self) -> Mapping[str, int]:
+        """How much of each counter is left, kept up to date; never below zero."""
+        return self._left
+
+    def plugins(self, counters: Iterable[str]) -> list[str]:
+        """List the plugins that declare any of these counters."""
+        return sorted({p for counter in counters for p in self._declared.get(counter, ())})
 
     def draw(self, draws: Draws) -> None:
         """Add to what is drawn."""
         for counter, amount in draws.items():
             self._drawn[counter] = self._drawn.get(counter, 0) + amount
+            self._count(counter)
 
     def undraw(self, draws: Draws) -> None:
         """Take back what `draw` added."""
@@ -61,23 +74,40 @@ class Counters:
                 self._drawn[counter] = rest
             else:
                 del self._drawn[counter]
+            self._count(counter)
 
     def room(self, counter: str) -> int:
         """Say how much of a counter is left; never below zero."""
-        return max(0, self._capacity.get(counter, 0) - self._drawn.get(counter, 0))
+        return self._left.get(counter, 0)
+
+    def without(self, draws: Draws) -> Room:
+        """Say what would be left if these draws, which stand, were given back."""
+        freed = {
+            counter: max(0, self._capacity[counter] - self._drawn.get(counter, 0) + amount)
+            for counter, amount in draws.items()
+            if counter in self._capacity
+        }
+        return Room(self._left, freed)
+
+    def _count(self, counter: str) -> None:
+        capacity = self._capacity.get(counter)
+        if capacity is not None:
+            self._left[counter] = max(0, capacity - self._drawn.get(counter, 0))
 
 
 class Room:
     """What is left of the counters while one decision is being made; nothing is drawn yet.
 
     Args:
-        whole: Says how much of a counter there is to begin with.
+        whole: How much of each counter there is to begin with.
         left: What is left of those that were already taken from.
     """
 
-    def __init__(self, whole: Callable[[str], int], left: Mapping[str, int] | None = None) -> None:
+    __slots__ = ("_left", "_whole")
+
+    def __init__(self, whole: Mapping[str, int], left: Mapping[str, int] | None = None) -> None:
         self._whole = whole
-        self._left = dict(left or {})
+        self._left = dict(left) if left else {}
 
     def copy(self) -> Room:
         """Branch off, to try something."""
@@ -86,11 +116,20 @@ class Room:
     def left(self, counter: str) -> int:
         """Say how much of a counter is left in this decision."""
         left = self._left.get(counter)
-        return self._whole(counter) if left is None else left
+        return self._whole.get(counter, 0) if left is None else left
 
     def fits(self, draws: Draws) -> int:
         """Count how many times these draws still fit."""
-        return min(self.left(counter) // amount for counter, amount in draws.items())
+        # Asked once for every core of a node in every decision: written for speed.
+        left, fits = self._left, -1
+        for counter, amount in draws.items():
+            have = left.get(counter)
+            if have is None:
+                have = self._whole.get(counter, 0)
+            times = have // amount
+            if fits < 0 or times < fits:
+                fits = times
+        return max(0, fits)
 
     def take(self, draws: Draws, times: int) -> None:
         """Take these draws so many times."""

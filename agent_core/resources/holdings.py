@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agent_core.contracts.amount import Amount
@@ -45,6 +45,12 @@ class Holdings:
     def of_plugin(self, plugin: str) -> list[Holding]:
         """List the claims on one plugin."""
         return [self._held[claim_id] for claim_id in self._by_plugin.get(plugin, ())]
+
+    def over(self, plugins: Iterable[str]) -> Iterator[Holding]:
+        """Yield the claims on some plugins."""
+        for plugin in plugins:
+            for claim_id in self._by_plugin.get(plugin, ()):
+                yield self._held[claim_id]
 
     def put(self, holding: Holding) -> None:
         """Add a claim, or replace what it draws."""

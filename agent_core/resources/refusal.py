@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InsufficientResource, bullet_list
-from agent_core.resources.shelf import ShelfSlot
-from agent_core.resources.trace import TraceStep, render
+from agent_core.resources.deciding import Outcome
+from agent_core.resources.remedies import Remedy
+from agent_core.resources.trace import render, steps
 
 
 def raise_all(refusals: Iterable[AgentError]) -> None:
@@ -17,42 +19,49 @@ def raise_all(refusals: Iterable[AgentError]) -> None:
         AgentError: of the class of the first; ``details.faults`` holds all of them.
     """
     faults = list(refusals)
-    if not faults:
-        return
+    if faults:
+        raise combined(faults)
+
+
+def combined(faults: Sequence[AgentError]) -> AgentError:
+    """Return the one error there is, or one that holds them all."""
     first = faults[0]
     if len(faults) == 1:
-        raise first
-    raise type(first)(
+        return first
+    return type(first)(
         bullet_list([fault.message for fault in faults]),
-        hint=first.hint,
+        hint=" ".join(dict.fromkeys(fault.hint for fault in faults if fault.hint)) or None,
         details={**first.details, "faults": [fault.to_dict() for fault in faults]},
     )
 
 
-def insufficient(
-    name: str,
-    asked: Amount,
-    free: Amount,
-    total: Amount,
-    slot: ShelfSlot,
-    steps: Sequence[TraceStep],
-) -> InsufficientResource:
-    """Describe that a slot is short of what was asked."""
+def insufficient(outcome: Outcome, total: Amount, found: Sequence[Remedy]) -> InsufficientResource:
+    """Describe that a slot is short of what was asked, and what would make it fit."""
+    want, slot = outcome.want, outcome.want.slot
+    asked, free = want.asked, slot.amount(outcome.free)
     withheld = len(slot.withheld)
     but = f"; {withheld} more devices get no new grants, see their health" if withheld else ""
     missing = asked - free if asked > free else Amount(0)
     return InsufficientResource(
-        f"{name}={asked} cannot be given: {free} free of {total}{but}",
+        f"{want.name}={asked} cannot be given: {free} free of {total}{but}",
+        hint=advice(found),
         details={
-            "slot": name,
+            "slot": want.name,
             "requested": str(asked),
             "free": str(free),
             "total": str(total),
             "missing": str(missing),
             "withheld": dict(slot.reasons),
-            "trace": render(steps),
+            "trace": render(steps(outcome)),
+            "remedies": [asdict(remedy) for remedy in found],
         },
     )
+
+
+def advice(found: Sequence[Remedy]) -> str | None:
+    """Put remedies into one sentence; None when there are none."""
+    text = ", or ".join(remedy.text for remedy in found)
+    return f"{text[0].upper()}{text[1:]}." if text else None
 
 
 def overdrawn(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Counter, Device, Grant, Health, Offer
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
 from agent_core.contracts.inventory import ancestors
-from agent_core.resources.placement import Option
+from agent_core.resources.masks import masked
+from agent_core.resources.packing import Option, apart
 
 _GRANTABLE = (Health.HEALTHY, Health.DEGRADED)
 
@@ -26,6 +27,7 @@ class ShelfSlot:
         withheld: Devices that offer it and get no new grants.
         reasons: Why, by the id of the withheld device.
         weight: The largest part of a counter that one quantum draws, 0 to 1.
+        apart: Whether no two of the options share a counter.
     """
 
     display: SlotInfo
@@ -34,6 +36,7 @@ class ShelfSlot:
     withheld: tuple[Option, ...]
     reasons: Mapping[str, str]
     weight: float
+    apart: bool = True
 
     def amount(self, quanta: int) -> Amount:
         """Turn quanta into an amount."""
@@ -50,6 +53,7 @@ class Shelf:
         known: Whether it has reported its devices; when not, what it reported last stands.
         devices: Its devices by id, in their own order.
         slots: What they offer, by slot.
+        masked: Why the operator withholds a device, by id; also those without offers.
     """
 
     plugin: str
@@ -57,6 +61,11 @@ class Shelf:
     known: bool = False
     devices: Mapping[str, Device] = field(default_factory=dict)
     slots: Mapping[str, ShelfSlot] = field(default_factory=dict)
+    masked: Mapping[str, str] = field(default_factory=dict)
+
+    def withheld(self, device: Device) -> str:
+        """Say why a device gets no new grants; empty when it does."""
+        return self.masked.get(device.id, "") or _unfit(device, self.devices)
 
     @property
     def counters(self) -> tuple[Counter, ...]:
@@ -86,33 +95,36 @@ class Shelf:
         return own or {c: capacity[c] for o in device.offers for c in o.draws}
 
 
-def stock(plugin: str, info: PluginInfo, devices: Iterable[Device]) -> Shelf:
-    """Arrange devices that `check_inventory` has passed."""
+def stock(
+    plugin: str, info: PluginInfo, devices: Iterable[Device], mask: Sequence[str] = ()
+) -> Shelf:
+    """Arrange devices that `check_inventory` has passed; those in the mask are withheld."""
     by_id = {d.id: d for d in sorted(devices, key=lambda d: _natural(d.id))}
     offering: dict[str, list[tuple[Device, Offer]]] = {}
     for device in by_id.values():
         for offer in device.offers:
             offering.setdefault(offer.slot, []).append((device, offer))
-    slots = {slot: _slot(info, slot, pairs, by_id) for slot, pairs in sorted(offering.items())}
-    return Shelf(plugin, info, True, by_id, slots)
+    shelf = Shelf(plugin, info, True, by_id, {}, masked(by_id, mask))
+    slots = {slot: _slot(shelf, slot, pairs) for slot, pairs in sorted(offering.items())}
+    return replace(shelf, slots=slots)
 
 
-def _slot(
-    info: PluginInfo, name: str, pairs: list[tuple[Device, Offer]], by_id: Mapping[str, Device]
-) -> ShelfSlot:
-    reasons = {d.id: why for d, _ in pairs if (why := _withheld(d, by_id))}
+def _slot(shelf: Shelf, name: str, pairs: list[tuple[Device, Offer]]) -> ShelfSlot:
+    reasons = {d.id: why for d, _ in pairs if (why := shelf.withheld(d))}
     options = [
-        (Option(d.id, d.numa_node, o.draws, d.health is Health.DEGRADED), d.id in reasons)
+        (Option(d.id, d.numa_node, o.draws, d.health is Health.DEGRADED, o.most), d.id in reasons)
         for d, o in pairs
     ]
-    capacity = {c.id: c.capacity for d in by_id.values() for c in d.counters}
+    capacity = {c.id: c.capacity for d in shelf.devices.values() for c in d.counters}
+    given = tuple(option for option, withheld in options if not withheld)
     return ShelfSlot(
-        display=info.slot(name) or SlotInfo(name, SlotType.COUNT),
+        display=shelf.info.slot(name) or SlotInfo(name, SlotType.COUNT),
         quantum=pairs[0][1].quantum,
-        options=tuple(option for option, withheld in options if not withheld),
+        options=given,
         withheld=tuple(option for option, withheld in options if withheld),
         reasons=reasons,
         weight=max(drawn / capacity[c] for _, o in pairs for c, drawn in o.draws.items()),
+        apart=apart(given),
     )
 
 
@@ -122,8 +134,8 @@ def empty_slot(name: str, info: PluginInfo) -> ShelfSlot:
     return ShelfSlot(display, Amount(1), (), (), {}, 0.0)
 
 
-def _withheld(device: Device, by_id: Mapping[str, Device]) -> str:
-    """Say why a device gets no new grants: its own health, or that of what it is a part of."""
+def _unfit(device: Device, by_id: Mapping[str, Device]) -> str:
+    """Say which condition forbids grants: the device's own, or that of what it is a part of."""
     for part in [device, *ancestors(device, by_id)]:
         if part.health not in _GRANTABLE:
             whose = "" if part is device else f"its parent {part.id} is "

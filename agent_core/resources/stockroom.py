@@ -12,14 +12,21 @@ from agent_core.contracts.info import PluginInfo
 from agent_core.contracts.inventory import check_inventory
 from agent_core.resources.catalogue import Catalogue, SlotSpec
 from agent_core.resources.counters import Counters, Room
+from agent_core.resources.masks import matches
+from agent_core.resources.packing import Option
 from agent_core.resources.placement import available
-from agent_core.resources.shelf import Shelf, stock
+from agent_core.resources.shelf import Shelf, ShelfSlot, stock
 
 
 class Stockroom:
-    """The shelves of all plugins, the counters that they draw on, and the catalogue."""
+    """The shelves of all plugins, the counters that they draw on, and the catalogue.
 
-    def __init__(self) -> None:
+    Args:
+        masks: By plugin, globs of devices that get no new grants.
+    """
+
+    def __init__(self, masks: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._masks = dict(masks or {})
         self.counters = Counters()
         self.catalogue = Catalogue()
         self._shelves: dict[str, Shelf] = {}
@@ -44,7 +51,12 @@ class Stockroom:
         if devices is None:
             shelf = replace(last, info=info, known=False)
         else:
-            shelf = stock(plugin, info, check_inventory(plugin, info, devices))
+            shelf = stock(
+                plugin,
+                info,
+                check_inventory(plugin, info, devices),
+                self._masks.get(plugin, ()),
+            )
         if plugin in self._shelves and shelf == last:
             return False
         if devices is not None:
@@ -53,6 +65,16 @@ class Stockroom:
         self._shelves[plugin] = shelf
         self._rebuild()
         return True
+
+    def idle_masks(self) -> list[tuple[str, str]]:
+        """List the plugin and the glob of each mask that matches none of its known devices."""
+        return [
+            (plugin, glob)
+            for plugin, mask in sorted(self._masks.items())
+            if plugin in self._shelves and self._shelves[plugin].known
+            for glob in mask
+            if not any(matches(d, glob) for d in self._shelves[plugin].devices.values())
+        ]
 
     def forget(self, plugin: str) -> None:
         """Take a plugin's shelf away."""
@@ -83,7 +105,7 @@ class Stockroom:
     def _rebuild(self) -> None:
         whole = Room(self.counters.capacity)
         self._totals = {
-            (shelf.plugin, name): slot.amount(available((*slot.options, *slot.withheld), whole))
+            (shelf.plugin, name): slot.amount(available(_unbounded(slot), whole))
             for shelf in self._shelves.values()
             for name, slot in shelf.slots.items()
         }
@@ -109,3 +131,8 @@ class Stockroom:
             if d.name not in shelf.slots
         ]
         return offered + declared
+
+
+def _unbounded(slot: ShelfSlot) -> list[Option]:
+    """List what all kernels together can have of a slot: the bound on one of them left out."""
+    return [replace(o, most=None) for o in (*slot.options, *slot.withheld)]

@@ -190,7 +190,7 @@ def test_a_single_refusal_has_slot_requested_free_and_trace(node: Allocator) -> 
 
     details = refused.value.details
     assert (details["slot"], details["requested"], details["free"]) == ("acme.device", "2", "1")
-    assert [(s["device"], s["reason"]) for s in details["trace"]] == [("a", "full"), ("b", "free")]
+    assert [(s["device"], s["reason"]) for s in details["trace"]] == [("b", "free"), ("a", "full")]
 
 
 @pytest.mark.parametrize(
