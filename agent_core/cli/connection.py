@@ -7,11 +7,13 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import click
+
 from agent_core.cli.options import Options, current
 from agent_core.client.client import AgentClient
 from agent_core.config.quick import glance
 from agent_core.config.units import split_address
-from agent_core.wire.keys import ClientKeys, read_client_keys
+from agent_core.wire.keys import ClientKeys, read_client_key, read_client_keys
 
 T = TypeVar("T")
 
@@ -35,11 +37,12 @@ def ask(work: Callable[[AgentClient], Awaitable[T]]) -> T:
 def client_of(options: Options) -> AgentClient:
     """Make the client for ``--agent``, $AGENT_ADDRESS or the local agent of the configuration."""
     named = options.agent or os.environ.get("AGENT_ADDRESS")
-    if not named:
-        return AgentClient(f"unix://{glance(options.config).paths.rpc_socket}")
-    address = _spelled_out(named)
-    keys = _keys(options) if address.startswith("tcp://") else None
-    return AgentClient(address, keys=keys)
+    address = _spelled_out(named) if named else ""
+    if address.startswith("tcp://"):
+        return AgentClient(address, keys=_keys(options))
+    if options.key or options.keys:
+        raise click.UsageError("--key and --keys are for an agent at --agent tcp://HOST:PORT")
+    return AgentClient(address or f"unix://{glance(options.config).paths.rpc_socket}")
 
 
 def _spelled_out(address: str) -> str:
@@ -48,7 +51,13 @@ def _spelled_out(address: str) -> str:
 
 
 def _keys(options: Options) -> ClientKeys | None:
-    """Read the keys that the local agent made, unless it serves without."""
+    """Read the keys that were named, or those of the local agent unless it serves without."""
+    if options.key and options.keys:
+        raise click.UsageError("--key FILE and --keys DIR name two different keys; give one")
+    if options.key:
+        return read_client_key(options.key)
+    if options.keys:
+        return read_client_keys(options.keys)
     from agent_core.config.loader import load
 
     config = load(options.config).config

@@ -16,11 +16,13 @@ _SUMMARY = 200
 class Options:
     """What was said about the configuration, the agent and the form of the output."""
 
-    __slots__ = ("agent", "config", "json")
+    __slots__ = ("agent", "config", "json", "key", "keys")
 
     def __init__(self) -> None:
         self.config: Path | None = None
         self.agent: str | None = None
+        self.key: Path | None = None
+        self.keys: Path | None = None
         self.json = False
 
 
@@ -51,6 +53,22 @@ def _common() -> list[click.Parameter]:
             expose_value=False,
             metavar="ADDRESS",
             help="The agent: unix:///path, a path, or tcp://host:port; else $AGENT_ADDRESS.",
+        ),
+        click.Option(
+            ["--key"],
+            type=click.Path(path_type=Path),
+            callback=_remember,
+            expose_value=False,
+            metavar="FILE",
+            help="For tcp://: your NAME.secret, with the agent's server.key beside it.",
+        ),
+        click.Option(
+            ["--keys"],
+            type=click.Path(path_type=Path),
+            callback=_remember,
+            expose_value=False,
+            metavar="DIR",
+            help="For tcp://: the directory of both; by default the local agent's.",
         ),
         click.Option(
             ["--json"],

@@ -57,6 +57,7 @@ class Connection:
         self._endpoint = ""
         self._stands = False
         self._problem: AgentUnreachable | None = None
+        self._only_retried = False
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._drain_due = False
         self._draining = False
@@ -164,8 +165,10 @@ class Connection:
             self._stands, self._problem = True, None
         elif kind == zmq.EVENT_DISCONNECTED:
             self._break()
-        elif self._problem is None:
+        elif self._problem is None or self._only_retried:
+            # A refusal says more than that it is tried again; of two refusals the first one does.
             self._problem = self._refusal(kind)
+            self._only_retried = kind == zmq.EVENT_CONNECT_RETRIED
         if not self._changed.done():
             self._changed.set_result(None)
 

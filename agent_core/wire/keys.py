@@ -20,7 +20,9 @@ from agent_core.wire.roles import Role
 
 SERVER: Final = "server"
 LOCAL_CLIENT: Final = "agentctl"
-_LENGTH: Final = 40
+KEY_LENGTH: Final = 40
+"""Characters of one half of a pair."""
+
 _MOST: Final = 4096
 _HINT: Final = "Remove the damaged file; the agent makes its own keys again when it starts."
 _ROLES: Final = {role.label: role for role in Role}
@@ -121,14 +123,48 @@ def read_public_key(path: Path) -> bytes:
     return _read_line(path)[0]
 
 
-def read_client_keys(directory: Path, name: str = LOCAL_CLIENT) -> ClientKeys:
-    """Read what the caller `name` needs from a directory with server.key and its own secret.
+def read_client_keys(directory: Path, name: str | None = None) -> ClientKeys:
+    """Read what a caller needs from a directory with server.key and the caller's own secret.
+
+    Args:
+        directory: The agent's own key directory, or another with copies from it.
+        name: Whose secret; by default agentctl's, or else the only one that lies there.
 
     Raises:
         InvalidConfig: when a file is missing, is damaged, or others can read the secret.
     """
-    server = read_public_key(directory / f"{SERVER}.key")
-    return ClientKeys(server, _read_pair(directory / f"{name}.secret"))
+    secret = _only_secret(directory) if name is None else directory / f"{name}.secret"
+    return read_client_key(secret)
+
+
+def read_client_key(secret: Path) -> ClientKeys:
+    """Read what a caller needs from the file of its secret and the server.key beside it.
+
+    Raises:
+        InvalidConfig: when a file is missing, is damaged, or others can read the secret.
+    """
+    return ClientKeys(read_public_key(secret.with_name(f"{SERVER}.key")), read_pair(secret))
+
+
+def read_pair(path: Path) -> KeyPair:
+    """Read a pair from the file of its secret half.
+
+    Raises:
+        InvalidConfig: when the file is missing or damaged, or others can read it.
+    """
+    import zmq
+
+    secret, _ = _read_line(path)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise InvalidConfig(
+            f"{path} is a secret key, and its mode {mode:04o} lets others read it",
+            hint=f"Run `chmod 600 {path}`, and make new keys if others may have read it.",
+        )
+    try:
+        return KeyPair(zmq.curve_public(secret), secret)
+    except zmq.ZMQError as exc:
+        raise InvalidConfig(f"{path} does not hold a key", hint=_HINT) from exc
 
 
 def make_pair() -> KeyPair:
@@ -143,7 +179,7 @@ def is_public_key(text: bytes) -> bool:
     import zmq
 
     try:
-        return len(text) == _LENGTH and bool(zmq.curve_public(text))
+        return len(text) == KEY_LENGTH and bool(zmq.curve_public(text))
     except zmq.ZMQError:  # it is not Z85
         return False
 
@@ -160,6 +196,17 @@ def write_secret(directory: Path, name: str, secret: bytes) -> Path:
     return path
 
 
+def _only_secret(directory: Path) -> Path:
+    own = directory / f"{LOCAL_CLIENT}.secret"
+    if own.exists() or not directory.is_dir():
+        return own
+    others = sorted(p for p in directory.glob("*.secret") if p.stem != SERVER)
+    if len(others) > 1:
+        names = ", ".join(path.name for path in others)
+        raise InvalidConfig(f"{directory} holds several keys: {names}", hint="Name one of them.")
+    return others[0] if others else own
+
+
 def _default_role(name: str) -> Role:
     return Role.ADMIN if name == LOCAL_CLIENT else Role.READ
 
@@ -168,7 +215,7 @@ def _ensure_pair(directory: Path, name: str, role: Role | None) -> KeyPair:
     secret_path, public_path = directory / f"{name}.secret", directory / f"{name}.key"
     if not secret_path.exists():
         write_secret(directory, name, make_pair().secret)
-    pair = _read_pair(secret_path)
+    pair = read_pair(secret_path)
     # A crash between the two files leaves the secret alone; the public half follows from it.
     if not public_path.exists() or read_public_key(public_path) != pair.public:
         if role is None:
@@ -189,22 +236,6 @@ def _write(path: Path, line: bytes) -> None:
     temporary.replace(path)
 
 
-def _read_pair(path: Path) -> KeyPair:
-    import zmq
-
-    secret, _ = _read_line(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise InvalidConfig(
-            f"{path} is a secret key, and its mode {mode:04o} lets others read it",
-            hint=f"Run `chmod 600 {path}`, and make new keys if others may have read it.",
-        )
-    try:
-        return KeyPair(zmq.curve_public(secret), secret)
-    except zmq.ZMQError as exc:
-        raise InvalidConfig(f"{path} does not hold a key", hint=_HINT) from exc
-
-
 def _read_line(path: Path) -> tuple[bytes, list[bytes]]:
     """Read the key in a file, and the words behind it."""
     try:
@@ -215,6 +246,6 @@ def _read_line(path: Path) -> tuple[bytes, list[bytes]]:
             f"cannot read the RPC key {path}: {exc.strerror}",
             hint="The agent makes its keys at its first start with TCP; copy them from there.",
         ) from exc
-    if not words or len(words[0]) != _LENGTH or not words[0].isascii():
-        raise InvalidConfig(f"{path} does not hold a key of {_LENGTH} characters", hint=_HINT)
+    if not words or len(words[0]) != KEY_LENGTH or not words[0].isascii():
+        raise InvalidConfig(f"{path} does not hold a key of {KEY_LENGTH} characters", hint=_HINT)
     return words[0], words[1:]

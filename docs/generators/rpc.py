@@ -21,8 +21,8 @@ _HEAD = f"""# RPC methods
 The agent serves ZeroMQ (a ROUTER socket) with msgpack, protocol version {versions.RPC_PROTOCOL}.
 agentctl and any Python program use `agent_core.client.AgentClient`, which has one typed method
 for each of these. On the 0600 unix socket in the [state directory](state-directory.md) every
-caller has the role `admin`, and so, today, has every caller over TCP whose
-[CURVE key](../how-to/connect-over-tcp.md) is admitted.
+caller has the role `admin`; over TCP it has the role of its
+[CURVE key](../how-to/connect-over-tcp.md).
 
 Unknown parameters are refused, and every fault of a call is named at once. Amounts are decimal
 strings, times are seconds since the epoch, durations are seconds. A kernel's id may be shortened
@@ -87,6 +87,9 @@ refused or failed; 2 usage; 3 the agent cannot be reached; 130 interrupted.
 | --- | --- |
 | `agentctl kernels logs ID` | `{"kernel_id": ..., "text": ...}` |
 | `agentctl kernels destroy ID...` | [KernelRow](#kernelrow)s, or `{"kernel_id", "error"}` |
+| `agentctl keys list` | an array of `{"name", "role", "public_key", "secret"}` |
+| `agentctl keys add`, `agentctl keys show` | one such object; `secret` is a path or `null` |
+| `agentctl keys remove` | `{"name"}` |
 | `agentctl config show` | the configuration by section, with the keys of TOML |
 | `agentctl config check` | `{"ok", "path", "faults", "warnings"}` |
 | `agentctl version` | `{"version", "protocol", "contracts", "python"}` |
