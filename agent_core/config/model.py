@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent_core.config.paths import AGENT_ID, AgentPaths, agent_paths, default_agent_id
 from agent_core.config.selection import Selection
-from agent_core.config.units import read_duration, read_size, split_address
+from agent_core.config.units import read_duration, read_factor, read_size, split_address
 
 
 def kebab(name: str) -> str:
@@ -55,6 +55,11 @@ Duration = Annotated[
     float,
     BeforeValidator(read_duration),
     Field(gt=0, description="seconds, or with a unit: 500ms, 10s, 2m"),
+]
+Factor = Annotated[
+    str,
+    BeforeValidator(read_factor),
+    Field(description="a decimal of at least 1, such as 1.5"),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=128, description="the name of a plugin")]
 _ITEMS = Field(description="a list of entry-point names, distribution names or module paths")
@@ -151,9 +156,15 @@ class ResourceSection(Section):
 
     reserved_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 0
     reserved_mem: Size = 1 << 30
+    cpu_overcommit: Factor = "1"
+    mem_overcommit: Factor = "1"
     allocation_strategy: Annotated[
         Literal["fill", "evenly"], Field(description="fill or evenly")
     ] = "fill"
+    device_mask: Annotated[
+        dict[str, tuple[str, ...]],
+        Field(description="by plugin, a list of device ids or globs"),
+    ] = {}
 
 
 class ConsoleLogSection(Section):

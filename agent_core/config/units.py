@@ -7,6 +7,7 @@ from typing import Final
 
 from agent_core.contracts.amount import Amount
 
+_FACTOR: Final = re.compile(r"[1-9]\d{0,8}(?:\.\d{1,9})?")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
@@ -33,6 +34,20 @@ def read_duration(value: object) -> object:
     if match is None:
         raise ValueError(f"{value!r} is not a duration such as 10, 500ms, 10s or 2m")
     return float(match.group(1)) * _SECONDS[match.group(2) or "s"]
+
+
+def read_factor(value: object) -> object:
+    """Turn a decimal of at least 1 into the text of just that decimal; floats by their shortest.
+
+    Raises:
+        ValueError: when it is no such decimal.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    text = str(value).strip()
+    if _FACTOR.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a decimal of at least 1, such as 1.5")
+    return str(Amount.parse(text))
 
 
 def split_address(text: str) -> dict[str, str | int] | None:

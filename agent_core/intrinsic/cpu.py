@@ -2,8 +2,9 @@
 
 Each core that this process may run on is a device, ``cpu0`` and so on: a core has no identity but
 its number. Configuration, all optional: `reserved`, how many cores are kept from kernels, the
-lowest-numbered first; `cores`, the cores to offer instead of those that this process may run on;
-`root`, where ``sys`` and ``proc`` are found.
+lowest-numbered first; `overcommit`, how many kernels may share a core on average, a decimal of at
+least 1; `cores`, the cores to offer instead of those that this process may run on; `root`, where
+``sys`` and ``proc`` are found.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from agent_core.contracts.info import (
 )
 from agent_core.hookspecs import hookimpl
 from agent_core.intrinsic import cgroups, processes
+from agent_core.intrinsic.factors import overcommit, whole
 from agent_core.intrinsic.topology import node_of_cores
 
 _MILLI = 1000
@@ -53,6 +55,7 @@ class CpuDevice(ComputeDevice):
             "additionalProperties": False,
             "properties": {
                 "reserved": {"type": "integer", "minimum": 0},
+                "overcommit": {"type": ["string", "number"], "minimum": 1},
                 "cores": {"type": "array", "items": {"type": "integer", "minimum": 0}},
                 "root": {"type": "string"},
             },
@@ -84,6 +87,7 @@ class CpuDevice(ComputeDevice):
     def __init__(self) -> None:
         self._root = Path("/")
         self._reserved = 0
+        self._overcommit = Amount(1)
         self._cores: tuple[int, ...] | None = None
         self._nodes: Mapping[int, int] = {}
 
@@ -91,14 +95,16 @@ class CpuDevice(ComputeDevice):
         """Take the configuration and learn the NUMA nodes.
 
         Raises:
-            InvalidConfig: when no core is left after the reserved ones.
+            InvalidConfig: when no core is left after the reserved ones, or the overcommit is no
+                decimal of at least 1.
         """
         self._root = Path(config.get("root", "/"))
         self._reserved = int(config.get("reserved", 0))
+        self._overcommit = overcommit("cpu", config.get("overcommit", 1))
         cores = config.get("cores")
         self._cores = None if cores is None else tuple(sorted(set(cores)))
         self._nodes = node_of_cores(self._root)
-        if not self._offered():
+        if len(self._all()) <= self._reserved:
             raise InvalidConfig(
                 f"cpu: {self._reserved} cores are reserved and no more are there, "
                 "so no kernel can have any",
@@ -106,21 +112,35 @@ class CpuDevice(ComputeDevice):
             )
 
     def devices(self) -> Sequence[Device]:
-        """List the cores that kernels may have."""
+        """List the cores: the reserved ones offer nothing.
+
+        With an overcommit of 1.5 every second core may have two kernels; none has it twice.
+        """
+        cores = self._all()
+        kept, given = cores[: self._reserved], cores[self._reserved :]
         return [
-            Device(
-                id=f"cpu{core}",
-                model="CPU core",
-                counters=(Counter(f"cpu{core}", 1, "core"),),
-                offers=(Offer("cpu", Amount(1), {f"cpu{core}": 1}),),
-                numa_node=self._nodes.get(core),
-            )
-            for core in self._offered()
+            *(self._core(core, attributes={"reserved": "true"}) for core in kept),
+            *(self._shared(core, self._holders(n)) for n, core in enumerate(given)),
         ]
 
-    def _offered(self) -> Sequence[int]:
-        cores = sorted(os.sched_getaffinity(0)) if self._cores is None else self._cores
-        return cores[self._reserved :]
+    def _all(self) -> Sequence[int]:
+        return sorted(os.sched_getaffinity(0)) if self._cores is None else self._cores
+
+    def _holders(self, index: int) -> int:
+        """Say how many kernels may have the core of this index, so that the sum is exact."""
+        return whole(self._overcommit, index + 1) - whole(self._overcommit, index)
+
+    def _shared(self, core: int, holders: int) -> Device:
+        name = f"cpu{core}"
+        most = None if holders == 1 else 1
+        return self._core(
+            core,
+            counters=(Counter(name, holders, "core"),),
+            offers=(Offer("cpu", Amount(1), {name: 1}, most),),
+        )
+
+    def _core(self, core: int, **fields: Any) -> Device:
+        return Device(f"cpu{core}", "CPU core", numa_node=self._nodes.get(core), **fields)
 
     def describe(self, grants: Sequence[Grant]) -> ContainerEdits:
         """Bind the container to its cores and to the memory that is near all of them."""

@@ -1,7 +1,8 @@
 """The mem plugin: the node's memory in bytes, and how much of it kernels use.
 
 All memory is one device, ``root``. Configuration, all optional: `reserved`, bytes that are kept
-from kernels, as a number or a size such as ``"1g"``; `root`, where ``proc`` is found.
+from kernels, as a number or a size such as ``"1g"``; `overcommit`, how much of the rest is
+promised, a decimal of at least 1; `root`, where ``proc`` is found.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from agent_core.contracts.info import (
 )
 from agent_core.hookspecs import hookimpl
 from agent_core.intrinsic import cgroups, processes
+from agent_core.intrinsic.factors import overcommit, whole
 
 _ROOT = "root"
 _COUNTER = "mem.root"
@@ -51,6 +53,7 @@ class MemDevice(ComputeDevice):
             "additionalProperties": False,
             "properties": {
                 "reserved": {"type": ["integer", "string"], "minimum": 0},
+                "overcommit": {"type": ["string", "number"], "minimum": 1},
                 "root": {"type": "string"},
             },
         },
@@ -74,16 +77,19 @@ class MemDevice(ComputeDevice):
     def __init__(self) -> None:
         self._proc = Path("/proc")
         self._reserved = 0
+        self._overcommit = Amount(1)
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Take the configuration.
 
         Raises:
             PluginDisabled: when the host does not tell how much memory it has.
-            InvalidConfig: when nothing is left after what is reserved.
+            InvalidConfig: when nothing is left after what is reserved, or the overcommit is no
+                decimal of at least 1.
         """
         self._proc = Path(config.get("root", "/")) / "proc"
         self._reserved = _size(config.get("reserved", 0))
+        self._overcommit = overcommit("mem", config.get("overcommit", 1))
         if not self._total():
             raise PluginDisabled(f"{self._proc / 'meminfo'} does not say how much memory there is")
         if self._total() <= self._reserved:
@@ -97,13 +103,21 @@ class MemDevice(ComputeDevice):
         return processes.node_memory(self._proc).get("MemTotal", 0)
 
     def devices(self) -> Sequence[Device]:
-        """List the one device, with what is not reserved of it."""
+        """List the one device, with what is not reserved of it.
+
+        With an overcommit more is promised than is there; no kernel gets more than is there.
+        """
+        total = self._total()
+        there = total - self._reserved
+        promised = whole(self._overcommit, there)
+        most = there if promised > there else None
         return [
             Device(
                 id=_ROOT,
                 model="Main memory",
-                counters=(Counter(_COUNTER, self._total() - self._reserved, "bytes"),),
-                offers=(Offer("mem", Amount(1), {_COUNTER: 1}),),
+                counters=(Counter(_COUNTER, promised, "bytes"),),
+                offers=(Offer("mem", Amount(1), {_COUNTER: 1}, most),),
+                attributes={"total": str(total), "reserved": str(self._reserved)},
             )
         ]
 

@@ -65,6 +65,8 @@ class Shelf:
 
     def withheld(self, device: Device) -> str:
         """Say why a device gets no new grants; empty when it does."""
+        if not device.offers and "reserved" in device.attributes:
+            return "reserved for the system"
         return self.masked.get(device.id, "") or _unfit(device, self.devices)
 
     @property

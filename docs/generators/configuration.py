@@ -72,6 +72,18 @@ MEANINGS: Mapping[str, str] = {
     "container.stop-grace": "how long a container may take to end before it is killed",
     "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
     "resource.reserved-mem": "how much memory is kept from kernels",
+    "resource.cpu-overcommit": (
+        "how many kernels may share a core on average; none has a core twice, so one kernel still "
+        "gets at most every core"
+    ),
+    "resource.mem-overcommit": (
+        "how much of the unreserved memory is promised; what is promised beyond it may be missing "
+        "when all use what they have, and the system then kills processes"
+    ),
+    "resource.device-mask": (
+        "devices that get no new grants, by plugin: ids, physical keys or globs of them, such as "
+        '`cuda = ["GPU-8f2c*"]`; what runs on them keeps them'
+    ),
     "resource.allocation-strategy": "how a request that fits no single device is split",
     "logging.level": "the least severe messages that are logged",
     "logging.drivers": "where messages go: `console`, `file`",

@@ -11,10 +11,11 @@ import pytest
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.device import Claim, Grant, Subject
 from agent_core.contracts.edits import ContainerEdits, Cpuset
-from agent_core.contracts.errors import InvalidConfig, PluginDisabled
+from agent_core.contracts.errors import InsufficientResource, InvalidConfig, PluginDisabled
 from agent_core.intrinsic.cpu import CpuDevice
 from agent_core.intrinsic.mem import MemDevice
 from agent_core.intrinsic.topology import node_of_cores, parse_list
+from agent_core.resources.allocator import Allocator
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree: 1 kB\nMemAvailable:    6000 kB\nHugePages_Total: 0\n"
 
@@ -80,7 +81,11 @@ def test_the_kernels_lists_are_read(text: str, cores: list[int]) -> None:
 
 
 def test_reserved_cores_are_the_lowest_and_not_offered(host: Path) -> None:
-    assert [d.id for d in cpu(host, reserved=6).devices()] == ["cpu6", "cpu7"]
+    devices = cpu(host, reserved=6).devices()
+
+    assert [d.id for d in devices] == [f"cpu{n}" for n in range(8)]
+    assert [d.id for d in devices if d.offers] == ["cpu6", "cpu7"]
+    assert [d.id for d in devices if d.attributes.get("reserved")] == [f"cpu{n}" for n in range(6)]
     with pytest.raises(InvalidConfig, match="8 cores are reserved"):
         cpu(host, reserved=8)
 
@@ -105,6 +110,46 @@ def test_memory_nodes_stay_open_where_one_core_has_no_known_node(host: Path) -> 
     plugin = cpu(host, cores=[3, 9])
 
     assert plugin.describe(grants("cpu", cpu3=1, cpu9=1)).cpuset == Cpuset((3, 9), ())
+
+
+@pytest.mark.parametrize(
+    ("factor", "holders"),
+    [("1", [1] * 8), ("1.5", [1, 2] * 4), (2, [2] * 8), (1.1, [1] * 8), ("1.25", [1, 1, 1, 2] * 2)],
+)
+def test_overcommitted_cores_are_promised_to_more_kernels_but_to_each_once(
+    host: Path, factor: object, holders: list[int]
+) -> None:
+    devices = cpu(host, overcommit=factor).devices()
+
+    assert [d.counters[0].capacity for d in devices] == holders
+    assert {d.offers[0].most for d in devices if d.counters[0].capacity > 1} <= {1}
+
+
+def test_cores_are_overcommitted_evenly_and_a_kernel_never_gets_one_twice(host: Path) -> None:
+    allocator = Allocator()
+    allocator.update("cpu", CpuDevice.info, cpu(host, overcommit=2, cores=[0, 1]).devices())
+    [usage] = allocator.slots()
+    assert (str(usage.total), str(usage.free)) == ("4", "2")
+
+    first, second, third = (allocator.reserve(k, 1, {"cpu": Amount(1)}).claims for k in "abc")
+    assert [c.grants[0].device_id for (c,) in (first, second, third)] == ["cpu0", "cpu1", "cpu0"]
+    with pytest.raises(InsufficientResource):
+        allocator.reserve("d", 1, {"cpu": Amount(3)})
+
+
+def test_overcommitted_memory_is_promised_beyond_what_is_there_but_not_to_one(host: Path) -> None:
+    (device,) = mem(host, reserved="1m", overcommit="1.5").devices()
+    there = 16000 * 1024 - (1 << 20)
+
+    assert (device.counters[0].capacity, device.offers[0].most) == (there * 3 // 2, there)
+    assert device.attributes == {"total": str(16000 * 1024), "reserved": str(1 << 20)}
+
+
+@pytest.mark.parametrize("factor", ["0.5", "much", "-1", ""])
+def test_an_overcommit_below_one_is_a_fault(host: Path, factor: str) -> None:
+    for plugin in (cpu, mem):
+        with pytest.raises(InvalidConfig, match="overcommit"):
+            plugin(host, overcommit=factor)
 
 
 def test_memory_is_one_device_without_what_is_reserved(host: Path) -> None:
