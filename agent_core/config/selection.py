@@ -19,6 +19,7 @@ class Selection:
         block_devices: ``[agent] block-compute-plugins``; wins over every allow list.
         allow: ``[plugins] allow``, for every kind; None admits all, empty admits none.
         block: ``[plugins] block``, for every kind; wins over every allow list.
+        inline: ``[plugins] inline``; these run in the agent's own process, not in a worker.
     """
 
     backend: str = "process"
@@ -28,3 +29,4 @@ class Selection:
     block_devices: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     block: tuple[str, ...] = ()
+    inline: tuple[str, ...] = ()

@@ -23,7 +23,8 @@
     │   ├── PluginDisabled             plugin-disabled
     │   ├── PluginImportFailed         plugin-import-failed
     │   ├── PluginContractBroken       plugin-contract-broken
-    │   └── PluginTimeout              plugin-timeout (retryable)
+    │   ├── PluginTimeout              plugin-timeout (retryable)
+    │   └── PluginUnavailable          plugin-unavailable (retryable)
     ├── Unsupported                    unsupported
     ├── ImageNotFound                  image-not-found
     ├── KernelFailed                   kernel-failed
@@ -248,6 +249,14 @@ class PluginTimeout(PluginError):
     """Raised when a call into a plugin passed its deadline."""
 
     code = "plugin-timeout"
+    retryable = True
+
+
+class PluginUnavailable(PluginError):
+    """Raised when a plugin's worker process died or cannot be started; it is started again."""
+
+    code = "plugin-unavailable"
+    hint = "It is started again by itself; `agentctl plugins why NAME` shows how it ended."
     retryable = True
 
 

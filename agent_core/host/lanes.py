@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from agent_core.contracts.errors import AgentError, PluginError, PluginTimeout
+from agent_core.host.failures import said
 
 WAIT_LIMIT: Final = 60.0
 """Seconds that a call may wait for those before it in its lane."""
@@ -266,12 +267,6 @@ class Lane:
                 stage=call.method,
             ),
         )
-
-
-def said(error: BaseException) -> str:
-    """Render what was raised in one line: its class and its words."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _fail(call: _Call, error: AgentError) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from agent_core.config.selection import Selection
 from agent_core.host.candidates import Candidate
 from agent_core.host.requirement import CORE, canonical
+
+ISOLATED: Final = frozenset({"device"})
+"""The kinds whose plugins run in a worker process each, unless something says otherwise."""
+
+INLINE: Final = frozenset({CORE, "accel-mock"})
+"""The distributions that run inline by themselves: they are ours, and wrap no vendor's library."""
 
 _INTRINSIC = frozenset({"cpu", "mem"})
 
@@ -69,6 +75,15 @@ def is_intrinsic(candidate: Candidate) -> bool:
         candidate.kind == "device"
         and candidate.name in _INTRINSIC
         and canonical(candidate.dist) == CORE
+    )
+
+
+def is_isolated(candidate: Candidate, selection: Selection) -> bool:
+    """Whether it runs in a worker process of its own and is never imported by the agent."""
+    return (
+        candidate.kind in ISOLATED
+        and canonical(candidate.dist) not in INLINE
+        and not any(matches(item, candidate) for item in selection.inline)
     )
 
 

@@ -35,6 +35,7 @@ from agent_core.contracts.runner import KernelRunner
 from agent_core.contracts.schema import schema_faults
 from agent_core.contracts.scratch import ScratchManager
 from agent_core.host.candidates import Candidate
+from agent_core.host.failures import RemoteTraceback
 from agent_core.host.lists import is_intrinsic
 
 _Error = TypeVar("_Error", bound=PluginError)
@@ -88,6 +89,8 @@ def traceback_text(exc: BaseException) -> str:
     """
     if isinstance(exc, (PluginContractBroken, PluginTimeout)):
         return ""
+    if isinstance(exc.__cause__, RemoteTraceback):
+        return exc.__cause__.text[-TRACEBACK_BOUND:]
     cause = exc.__cause__ if isinstance(exc, PluginError) else exc
     if cause is None or cause.__traceback__ is None:
         return ""

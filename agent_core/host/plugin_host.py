@@ -20,20 +20,21 @@ from typing import Any
 from agent_core.config.selection import Selection
 from agent_core.contracts.errors import (
     AgentError,
-    PluginDisabled,
     PluginError,
-    PluginTimeout,
 )
+from agent_core.contracts.info import PluginInfo
 from agent_core.contracts.schema import section_fault
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
+from agent_core.host.lists import is_isolated
 from agent_core.host.notices import SELECTED_BY, Notice, selected_names
+from agent_core.host.outcomes import record_failure, record_import, record_opening
 from agent_core.host.policy import Plan, decide
 from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
-from agent_core.host.supervisor import DEFAULT_DEADLINE, InlineAdapter, LoadedPlugin
-
-_RETRY = "Mend, reinstall or block it, then restart the agent; nothing else waits for it."
+from agent_core.host.supervisor import DEFAULT_DEADLINE, Adapter, InlineAdapter, LoadedPlugin
+from agent_core.host.worker_keeper import Listener, WorkerPolicy
+from agent_core.host.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class PluginHost:
         plugin_config: For each plugin's name its own section ``[plugin.<name>]``.
         candidates: What is installed; by default it is scanned for.
         deadline: Seconds for each call that nobody gives another deadline (``[plugins] deadline``).
+        workers: How the worker processes of isolated plugins are kept.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class PluginHost:
         candidates: Iterable[Candidate] | None = None,
         *,
         deadline: float = DEFAULT_DEADLINE,
+        workers: WorkerPolicy | None = None,
     ) -> None:
+        self._listeners: list[Listener] = []
+        self._workers = Workers(workers or WorkerPolicy(), self._tell)
         self._deadline = deadline
         self._selection = selection
         self._config = plugin_config
@@ -75,9 +80,15 @@ class PluginHost:
         self._problems = found.problems
         self._plan = decide(found.candidates, self._selection)
         self._records = records_of(self._plan)
-        for record in self._records:
-            if record.state is PluginState.FOUND:
+        wanted = [record for record in self._records if record.state is PluginState.FOUND]
+        isolated = [r for r in wanted if is_isolated(r.candidate, self._selection)]
+        # The workers start and import while the agent imports what is its own.
+        begun = [record for record in isolated if self._begin(record)]
+        for record in wanted:
+            if record not in isolated:
                 self._load(record)
+        for record in begun:
+            self._load_isolated(record)
 
     async def open_all(self, deadline: float | None = None) -> None:
         """Open every loaded plugin, all at once; returns when each is ready or has failed.
@@ -101,10 +112,26 @@ class PluginHost:
         try:
             await backend.guard(starting, "start_up")
         except AgentError as exc:
-            self._failed(backend, "start_up", exc)
+            record_opening(backend.record, "start_up", exc)
             raise
         backend.record.note("start_up", "connected")
         return backend
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener when nothing is known of a plugin any more, and when it is back."""
+        self._listeners.append(listener)
+
+    async def reset(self, name: str) -> PluginRecord:
+        """Lift the quarantine of a plugin and start its worker anew; returns when it was tried.
+
+        Raises:
+            NotFound: as `record`.
+            Unsupported: when it lives in this process.
+            WrongState: when it is neither quarantined nor down.
+        """
+        record = self.record(name)
+        await self._workers.reset(record)
+        return record
 
     async def close_all(self, deadline: float | None = None) -> None:
         """Close every plugin that was opened, in reverse order; a failing one stops no other.
@@ -115,11 +142,13 @@ class PluginHost:
         if self._started is not None:
             await self._shut_down(self._started, deadline)
             self._started = None
+        await self._workers.release()
         for plugin in reversed(self._opened):
             seconds = _shorter(plugin.deadline("close"), deadline)
             await self._attempt(plugin, "close", plugin.run("close", deadline=seconds))
         for plugin in self._loaded:
             plugin.end_lanes()
+        await self._workers.close()
         self._opened.clear()
         self._loaded.clear()
 
@@ -195,21 +224,46 @@ class PluginHost:
         """
         record = self.record(name)
         lanes = [lane for p in self._loaded if p.record is record for lane in p.lanes()]
-        return record.detail(lanes)
+        return record.detail(lanes, self._workers.describe(record))
 
     # ---- how it is done ------------------------------------------------------------------------
+
+    def _begin(self, record: PluginRecord) -> bool:
+        try:
+            self._workers.begin(record)
+        except PluginError as exc:
+            record_import(record, exc)
+            return False
+        return True
+
+    def _load_isolated(self, record: PluginRecord) -> None:
+        try:
+            adapter, loaded = self._workers.load(record)
+        except PluginError as exc:
+            record_import(record, exc)
+            return
+        self._admit(record, adapter, loaded.info, loaded.class_name, loaded.load_ms)
 
     def _load(self, record: PluginRecord) -> None:
         try:
             loaded = loader.load(record.candidate)
         except PluginError as exc:
-            reason = str(exc.details.get("reason", exc.message))
-            _record_failure(record, "import", PluginState.IMPORT_FAILED, reason, exc)
+            record_import(record, exc)
             return
-        detail = f"{loaded.plugin_class.__name__} in {loaded.load_ms:.1f} ms"
-        record.note("import", "loaded", detail, load_ms=loaded.load_ms, info=loaded.info)
         adapter = InlineAdapter(loaded.plugin_class)
-        self._loaded.append(LoadedPlugin(record, loaded.info, adapter, self._deadline))
+        self._admit(record, adapter, loaded.info, loaded.plugin_class.__name__, loaded.load_ms)
+
+    def _admit(
+        self, record: PluginRecord, adapter: Adapter, info: PluginInfo, cls: str, load_ms: float
+    ) -> None:
+        where = "" if isinstance(adapter, InlineAdapter) else ", in a worker"
+        detail = f"{cls} in {load_ms:.1f} ms{where}"
+        record.note("import", "loaded", detail, load_ms=load_ms, info=info)
+        self._loaded.append(LoadedPlugin(record, info, adapter, self._deadline))
+
+    def _tell(self, name: str, why: str | None) -> None:
+        for listener in self._listeners:
+            listener(name, why)
 
     async def _open(self, plugin: LoadedPlugin, deadline: float | None) -> None:
         record = plugin.record
@@ -217,27 +271,18 @@ class PluginHost:
         fault = section_fault(record.name, config, plugin.info.config_schema)
         if fault is not None:
             reason = fault.message
-            _record_failure(record, "configure", PluginState.INIT_FAILED, reason, fault)
+            record_failure(record, "configure", PluginState.INIT_FAILED, reason, fault)
             return
         self._opened.append(plugin)
         try:
             seconds = _shorter(plugin.deadline("open"), deadline)
             await plugin.run("open", (config,), deadline=seconds)
         except AgentError as exc:
-            self._failed(plugin, "open", exc)
+            record_opening(record, "open", exc)
+            await self._workers.end(record)
         else:
             record.note("open", "ready", state=PluginState.READY, info=plugin.info)
-
-    def _failed(self, plugin: LoadedPlugin, stage: str, exc: AgentError) -> None:
-        reason = exc.message
-        if isinstance(exc, PluginDisabled):
-            plugin.record.note(stage, "disabled", reason, state=PluginState.DISABLED, reason=reason)
-            return
-        if isinstance(exc, PluginTimeout):
-            reason = reason.removeprefix(f"{plugin.record.label} is ")
-        elif exc.__cause__ is not None:
-            reason = reason.removeprefix(f"{plugin.record.label} ")
-        _record_failure(plugin.record, stage, PluginState.INIT_FAILED, reason, exc)
+            self._workers.keep(plugin)
 
     async def _shut_down(self, backend: LoadedPlugin, deadline: float | None) -> None:
         seconds = _shorter(backend.deadline("shut_down"), deadline)
@@ -275,20 +320,3 @@ class PluginHost:
 
 def _shorter(own: float, bound: float | None) -> float:
     return own if bound is None else min(own, bound)
-
-
-def _record_failure(
-    record: PluginRecord, step: str, state: PluginState, reason: str, exc: AgentError
-) -> None:
-    # `why` must not answer with the advice to ask `why`.
-    hint = _RETRY if exc.hint == PluginError.hint else exc.hint or ""
-    record.note(
-        step,
-        "failed",
-        reason,
-        state=state,
-        reason=reason,
-        hint=hint,
-        traceback=loader.traceback_text(exc),
-    )
-    _log.warning("%s is %s: %s", record.label, state, reason)

@@ -126,8 +126,17 @@ class PluginRecord:
             "load_ms": None if load_ms is None else round(load_ms, 1),
         }
 
-    def detail(self, lanes: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-        """Render the fields of PluginDetail; `lanes` are the statistics of its calls."""
+    def detail(
+        self,
+        lanes: Sequence[Mapping[str, Any]] = (),
+        worker: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Render the fields of PluginDetail.
+
+        Args:
+            lanes: The statistics of its calls.
+            worker: Its worker process, where it has one.
+        """
         now = self._standing
         info = now.info
         capabilities = info.capabilities if info else {}
@@ -142,6 +151,7 @@ class PluginRecord:
             "traceback": now.traceback,
             "hint": now.hint,
             "lanes": [dict(lane) for lane in lanes],
+            "worker": None if worker is None else dict(worker),
         }
 
 

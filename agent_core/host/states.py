@@ -48,8 +48,8 @@ MEANINGS: Final[dict[PluginState, str]] = {
     PluginState.DISABLED: "it loaded and found nothing to do on this node",
     PluginState.INIT_FAILED: "opening it failed or took too long",
     PluginState.READY: "open and answering",
-    PluginState.DEGRADED: "open, but its last call passed the deadline",
-    PluginState.QUARANTINED: "it stopped answering again and again; it is not called any more",
+    PluginState.DEGRADED: "open, but a call passed its deadline, or its worker is down",
+    PluginState.QUARANTINED: "it hung or crashed again and again; it is not called any more",
 }
 """What each state means, in one line."""
 
@@ -81,6 +81,8 @@ TRANSITIONS: Final[dict[PluginState, frozenset[PluginState]]] = {
     PluginState.DEGRADED: frozenset(
         {PluginState.READY, PluginState.QUARANTINED, PluginState.INIT_FAILED}
     ),
+    # Only an operator's reset leads out of it, and only where the plugin has a worker.
+    PluginState.QUARANTINED: frozenset({PluginState.DEGRADED}),
 }
 """For each state, the states that may follow it."""
 

@@ -1,8 +1,8 @@
 """Supervises one loaded plugin: its lanes, its deadlines, and when it is called no more.
 
 The plugin itself is behind an `Adapter`, the one place that knows where its object lives: here in
-this process, later in a worker process for devices. Everything above it sees methods by name and
-plain data.
+this process, or in a worker process of its own. Everything above it sees methods by name and plain
+data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol, TypeVar, overload
 
 from agent_core.contracts.errors import AgentError, InternalError, PluginError, PluginTimeout
 from agent_core.contracts.info import Plugin, PluginInfo
-from agent_core.host.lanes import Lane, said
+from agent_core.host.failures import said
+from agent_core.host.lanes import Lane
 from agent_core.host.report import PluginRecord
 from agent_core.host.states import PluginState
 
@@ -45,7 +46,7 @@ LANES: Final[Mapping[str, Mapping[str, int]]] = {
 }
 """For each kind, its lanes and how many calls each runs at once."""
 
-_LANE_OF: Final[Mapping[tuple[str, str], str]] = {
+LANE_OF: Final[Mapping[tuple[str, str], str]] = {
     ("device", "measure"): "measure",
     **{("scratch", method): "storage" for method in ("create", "destroy", "usage", "list", "grow")},
 }
@@ -62,6 +63,10 @@ class Adapter(Protocol):
 
     def info(self) -> object:
         """Return what the open object says of itself, which may be more exact than its class."""
+        ...
+
+    def overdue(self, method: str, deadline: float) -> None:
+        """Learn, on the loop, that a call was abandoned; frees its thread where that can be."""
         ...
 
 
@@ -84,9 +89,17 @@ class InlineAdapter:
         """Return the object's own description."""
         return getattr(self.instance, "info", None)
 
+    def overdue(self, method: str, deadline: float) -> None:
+        """Leave the thread to itself: nothing can stop it here."""
+
 
 class LoadedPlugin:
-    """A plugin that was imported, as the rest of the agent uses it."""
+    """A plugin that was imported, as the rest of the agent uses it.
+
+    Attributes:
+        record: Its record.
+        is_down: Whether its worker is gone, and no call can reach it.
+    """
 
     def __init__(
         self,
@@ -99,6 +112,7 @@ class LoadedPlugin:
         self.record = record
         self._info = info
         self._adapter = adapter
+        self.is_down = False
         self._lanes = {
             name: Lane(
                 name,
@@ -180,7 +194,7 @@ class LoadedPlugin:
         deadline: float | None = None,
     ) -> Any:
         """Call a method whatever the plugin's state, as opening and closing need it."""
-        name = lane or _LANE_OF.get((self.record.kind, method), "control")
+        name = lane or LANE_OF.get((self.record.kind, method), "control")
         if name not in self._lanes:
             raise InternalError(f"{self.record.label} has no lane {name!r}")
         action = partial(self._adapter.invoke, method, args)
@@ -222,7 +236,31 @@ class LoadedPlugin:
         for lane in self._lanes.values():
             lane.close()
 
+    # ---- when its worker dies ------------------------------------------------------------------
+
+    def went_down(self, reason: str, *, quietly: bool = False) -> None:
+        """Note that its worker is gone and, unless quietly, log it."""
+        self.is_down = True
+        self._note(PluginState.DEGRADED, "worker", reason, _DOWN, quietly=quietly)
+
+    def came_back(self, detail: str) -> None:
+        """Note that it is open again in a new worker."""
+        self.is_down = False
+        self._note(PluginState.READY, "worker", "", detail=detail)
+
+    def give_up(self, reason: str) -> None:
+        """Quarantine it: it is not called any more, and what waits is refused."""
+        self._note(PluginState.QUARANTINED, "quarantine", reason)
+        for each in self._lanes.values():
+            each.refuse_waiting("was quarantined")
+
+    def forgive(self) -> None:
+        """Forget the calls that were overdue, as a reset by the operator does."""
+        for lane in self._lanes.values():
+            lane.overdue_in_a_row = 0
+
     def _abandoned(self, lane: str, method: str, deadline: float) -> None:
+        self._adapter.overdue(method, deadline)
         if not self.record.state.usable:
             return
         row = self._lanes[lane].overdue_in_a_row
@@ -230,20 +268,30 @@ class LoadedPlugin:
         reason = f"still in {method}() after {deadline:g} s"
         self._note(PluginState.DEGRADED, f"call {method}", reason)
         if max(row, stuck) >= ABANDONED_BOUND:
-            reason = f"{reason}; {row} calls in a row were overdue and {stuck} threads are stuck"
-            self._note(PluginState.QUARANTINED, "quarantine", reason)
-            for each in self._lanes.values():
-                each.refuse_waiting("was quarantined")
+            self.give_up(
+                f"{reason}; {row} calls in a row were overdue and {stuck} threads are stuck"
+            )
 
     def _returned(self) -> None:
-        if self.record.state is not PluginState.DEGRADED:
+        if self.is_down or self.record.state is not PluginState.DEGRADED:
             return
         if all(lane.overdue_in_a_row == 0 for lane in self._lanes.values()):
             self._note(PluginState.READY, "call", "")
 
-    def _note(self, state: PluginState, step: str, reason: str) -> None:
-        self.record.note(step, state.value, reason, state=state, reason=reason, hint=_HINTS[state])
-        _log.warning("%s is %s%s", self.record.label, state, f": {reason}" if reason else "")
+    def _note(
+        self,
+        state: PluginState,
+        step: str,
+        reason: str,
+        hint: str = "",
+        *,
+        detail: str = "",
+        quietly: bool = False,
+    ) -> None:
+        hint = hint or _HINTS[state]
+        self.record.note(step, state.value, reason or detail, state=state, reason=reason, hint=hint)
+        if not quietly:
+            _log.warning("%s is %s%s", self.record.label, state, f": {reason}" if reason else "")
 
     def _refusal(self, method: str, what: str) -> PluginError:
         return PluginError(
@@ -258,6 +306,9 @@ _HINTS: Final[Mapping[PluginState, str]] = {
     PluginState.READY: "",
     PluginState.DEGRADED: "Nothing yet: it is ready again once a call returns in time.",
     PluginState.QUARANTINED: (
-        "Look for what hangs (its driver, its daemon), then restart the agent; kernels go on."
+        "Look for what hangs (its driver, its daemon), then `agentctl plugins reset NAME`,"
+        " or restart the agent where the plugin is inline; kernels go on."
     ),
 }
+
+_DOWN: Final = "Nothing yet: it is started again; kernels go on, and keep their devices."

@@ -12,6 +12,7 @@ import pytest
 from agent_core.config.selection import Selection
 from agent_core.host.candidates import scan
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.testing.distributions import fake_distribution, on_path
 
 BASES = {
@@ -80,6 +81,7 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._modules = 0
+        self._dists: set[str] = set()
 
     def install(
         self,
@@ -96,6 +98,7 @@ class Site:
         """Install a plugin; without a source, one that fulfils its contract."""
         dist = dist or f"acme-{kind}-{name}"
         self._modules += 1
+        self._dists.add(dist)
         module = f"{dist.replace('-', '_')}_{self._modules}"
         return fake_distribution(
             self.path,
@@ -107,10 +110,19 @@ class Site:
         )
 
     def host(
-        self, config: Mapping[str, Mapping[str, Any]] | None = None, **selection: Any
+        self,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        isolated: bool = False,
+        workers: WorkerPolicy | None = None,
+        **selection: Any,
     ) -> PluginHost:
-        """Build a host that sees this directory only, and load what it may."""
-        host = PluginHost(Selection(**selection), config or {}, scan([str(self.path)]))
+        """Build a host that sees this directory only, and load what it may; inline by default."""
+        if not isolated:
+            selection.setdefault("inline", tuple(self._dists))
+        host = PluginHost(
+            Selection(**selection), config or {}, scan([str(self.path)]), workers=workers
+        )
         host.load()
         return host
 
