@@ -14,6 +14,9 @@ import msgpack  # type: ignore[import-untyped]
 FRAME_BOUND: Final = 16 << 20
 """Bytes of the largest message."""
 
+LOAD: Final = "load"
+"""The one request that is no method of a contract: import the plugin and check its class."""
+
 _HEADER: Final = 4
 _CHUNK: Final = 1 << 16
 _BIG_INTEGER: Final = 1

@@ -18,6 +18,9 @@ from agent_core.host.states import PluginState
 
 _RETRY: Final = "Mend, reinstall or block it, then restart the agent; nothing else waits for it."
 
+# `why` must not answer with the advice to ask `why`, and nothing is started again here.
+_USELESS_HERE: Final = (PluginError.hint, PluginUnavailable.hint)
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,8 +49,7 @@ def record_failure(
     record: PluginRecord, step: str, state: PluginState, reason: str, exc: AgentError
 ) -> None:
     """Record a failure with its state, and log it."""
-    # `why` must not answer with the advice to ask `why`.
-    hint = _RETRY if exc.hint == PluginError.hint else exc.hint or ""
+    hint = _RETRY if exc.hint in _USELESS_HERE else exc.hint or ""
     record.note(
         step,
         "failed",

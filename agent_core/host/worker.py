@@ -22,12 +22,9 @@ from agent_core.contracts.info import Plugin, PluginInfo
 from agent_core.contracts.plain import to_plain
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate
-from agent_core.host.channel import Channel, Garbled
+from agent_core.host.channel import LOAD, Channel, Garbled
 from agent_core.host.failures import failure, said
 from agent_core.host.signatures import signature
-
-LOAD: Final = "load"
-"""The one request that is no method of the contract; the plugin's class is made by it."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15

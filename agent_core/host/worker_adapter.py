@@ -17,11 +17,10 @@ from agent_core.contracts.info import PluginInfo
 from agent_core.contracts.plain import from_plain, to_plain
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate
-from agent_core.host.channel import Garbled
+from agent_core.host.channel import LOAD, Garbled
 from agent_core.host.failures import Failure, RemoteTraceback, rebuilt
 from agent_core.host.signatures import signature
 from agent_core.host.supervisor import LANE_OF, LANES
-from agent_core.host.worker import LOAD
 from agent_core.host.worker_process import WorkerLost, WorkerProcess
 
 START_TIME: Final = 10.0
@@ -171,7 +170,8 @@ class WorkerAdapter:
             error.__cause__ = RemoteTraceback(process.output.tail)
             raise error from error.__cause__
         except TimeoutError as exc:
-            raise self._failed(PluginTimeout, method, f"is still in {method}()") from exc
+            what = "is still importing" if method == LOAD else f"is still in {method}()"
+            raise self._failed(PluginTimeout, method, what) from exc
         except (Garbled, TypeError) as exc:
             raise self._failed(PluginError, method, f"cannot be asked {method}(): {exc}") from exc
         if done:

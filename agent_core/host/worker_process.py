@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any, Final
 
 from agent_core.host.capture import OutputCapture
-from agent_core.host.channel import Channel, Garbled, packed
+from agent_core.host.channel import LOAD, Channel, Garbled, packed
 from agent_core.host.spawning import spawn
 
 END_DEADLINE: Final = 5.0
@@ -106,7 +106,8 @@ class WorkerProcess:
                 self.kill(f"it answered {method}() with {exc}")
                 raise WorkerLost(f"was killed: {self._why}") from exc
             except (EOFError, OSError) as exc:
-                raise WorkerLost(self.how(f"in {method}()")) from exc
+                where = "at import" if method == LOAD else f"in {method}()"
+                raise WorkerLost(self.how(where)) from exc
 
     def kill(self, why: str) -> None:
         """Kill it and what it started, and wake whoever waits for an answer."""

@@ -249,7 +249,7 @@ AT_OPEN = [
     Bad(
         "hangs-in-open",
         S.INIT_FAILED,
-        "still in open() after 0.2 s",
+        "still in open() after 0.5 s",
         "Mend",
         parts={"body": "def open(self, config):\n    threading.Event().wait(30)"},
     ),
@@ -299,18 +299,20 @@ def assert_recorded(host, bad: Bad) -> None:
     assert f"is {bad.state}" in text
 
 
+@pytest.mark.parametrize("where", ["inline", "worker"])
 @pytest.mark.parametrize("bad", AT_IMPORT, ids=ids)
-def test_what_is_broken_at_import_is_recorded_and_the_others_are_ready(site, bad):
+def test_what_is_broken_at_import_is_recorded_and_the_others_are_ready(site, bad, where):
     install_beside_good_ones(site, bad)
-    host = site.host()
+    host = site.host(isolated=where == "worker")
     assert host.record("bad").state is bad.state
     assert_recorded(opened(host), bad)
 
 
+@pytest.mark.parametrize("where", ["inline", "worker"])
 @pytest.mark.parametrize("bad", AT_OPEN, ids=ids)
-def test_what_is_broken_in_open_is_recorded_and_the_others_are_ready(site, bad):
+def test_what_is_broken_in_open_is_recorded_and_the_others_are_ready(site, bad, where):
     install_beside_good_ones(site, bad)
-    assert_recorded(opened(site.host()), bad)
+    assert_recorded(opened(site.host(isolated=where == "worker"), 0.5), bad)
 
 
 def test_a_plugin_that_never_ends_its_import_costs_its_deadline_and_no_more(site, monkeypatch):
