@@ -238,6 +238,20 @@ def test_a_card_that_is_added_is_seen(opened, nvml):
     assert len(plugin.devices()) == 3
 
 
+def test_nvml_is_not_shut_down_under_a_reader(opened, nvml, monkeypatch):
+    """While another thread measures, looking goes on and initialising waits for the next time."""
+    monkeypatch.setattr("accel_cuda.driver._PATIENCE", 0.01)
+    plugin = opened()
+    nvml.show(nvml.gpu("GPU-a", 1, error=15), nvml.gpu("GPU-b", 2))
+    plugin.devices()
+    nvml.show(nvml.gpu("GPU-a", 1), nvml.gpu("GPU-b", 2))
+
+    with plugin._driver.using():
+        assert by_id(plugin)["GPU-a"].health is Health.LOST
+
+    assert by_id(plugin)["GPU-a"].health is Health.HEALTHY
+
+
 @pytest.mark.parametrize(
     ("fields", "health", "words"),
     [

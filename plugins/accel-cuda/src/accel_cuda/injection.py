@@ -29,7 +29,7 @@ def edits_for(grants: Sequence[Grant], rack: Rack, settings: Settings) -> Contai
     for missing in sorted(wanted - given.keys()):
         raise NotFound(
             f"cuda: there is no GPU or MIG instance {missing!r} on this node",
-            hint="`agentctl devices` lists what there is; MIG instances may have been changed.",
+            hint="It was taken out, or the MIG instances were changed; `nvidia-smi -L` lists them.",
         )
     ids = tuple(given)
     return ContainerEdits(
