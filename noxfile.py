@@ -137,6 +137,7 @@ def docs(session: nox.Session) -> None:
     """Generate the reference from the code and build the documentation."""
     install(session, *group("docs"))
     session.run("python", "docs/generate.py", "--check")
+    session.env["NO_MKDOCS_2_WARNING"] = "1"  # a banner about a successor, not about our pages
     session.run(
         "mkdocs", "build", "--strict", "--quiet", "--site-dir", session.create_tmp() + "/site"
     )

@@ -70,7 +70,7 @@ class SlotInfo:
     number_format: NumberFormat = NumberFormat()
 
 
-CORE_SLOTS: Final = frozenset({"cpu", "mem"})
+CORE_SLOTS: Final = ("cpu", "mem")
 """The slots without a subtype; only agent-core's own plugins offer them."""
 
 SLOT_NAME: Final = re.compile(r"[a-z*][a-z0-9_*-]*\.[a-z0-9*][a-z0-9_*-]*(:[A-Za-z0-9_.*-]+)?")

@@ -38,7 +38,11 @@ class ScratchUsage:
 
 
 class ScratchManager(Plugin):
-    """What a scratch plugin implements."""
+    """What a scratch plugin implements.
+
+    Its configuration always has ``root``, the directory to make scratches in, and ``owner``, the
+    agent's id: agents may share a root, and none lists or touches what is another's.
+    """
 
     @abstractmethod
     def create(self, kernel_id: str, size: int | None = None) -> Scratch:

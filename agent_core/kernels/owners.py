@@ -140,6 +140,12 @@ class Owners:
         if owner is not None:
             owner.post(ending)
 
+    def detach(self) -> None:
+        """Leave the code that runs as it is when its callers go; call it before the RPC stops."""
+        for owner in self:
+            if owner.build.runs is not None:
+                owner.build.runs.detach()
+
     async def stop(self) -> None:
         """Undo creates that are under way, and leave everything that runs alone."""
         await _settle(self._starting.values(), _STOP_DEADLINE)

@@ -33,11 +33,11 @@ class Peer:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def connect(cls, run_dir, kernel_id="k", incarnation=1, greet=True):
+    async def connect(cls, run_dir, kernel_id="k", incarnation=1, greet=True, stream="", runs=()):
         peer = cls(*await asyncio.open_unix_connection(run_dir / "runner.sock"))
         PEERS.append(peer)
         if greet:
-            hello = {"type": "hello", "protocol": 1, "pid": 1, "runs": []}
+            hello = {"type": "hello", "protocol": 1, "pid": 1, "stream": stream, "runs": [*runs]}
             peer.send({**hello, "kernel_id": kernel_id, "incarnation": incarnation})
         return peer
 
@@ -270,6 +270,76 @@ def test_the_end_of_the_kernel_ends_its_runs(tmp_path):
         return await peer.closed()
 
     assert with_runs(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("stream", "known", "again"),
+    [("a", [], True), ("a", ["r1"], False), ("b", ["r1"], False)],
+)
+def test_a_run_that_the_runner_never_received_is_sent_again(tmp_path, stream, known, again):
+    async def body(runs):
+        peer = await Peer.connect(tmp_path, stream="a")
+        task = asyncio.ensure_future(collect(runs))
+        await peer.read_until("execute")
+        peer.raw(b"nonsense, so that the link drops the connection")
+        await peer.closed()
+        back = await Peer.connect(tmp_path, stream=stream, runs=known)
+        first = [(await back.read())["type"] for _ in range(3 if again else 2)]
+        back.send(finished(1))
+        return first, await task
+
+    first, items = with_runs(tmp_path, body)
+    assert ("execute" in first) is again
+    assert items[-1].status == "finished"
+
+
+def test_a_run_that_was_lost_with_its_runner_is_not_run_twice(tmp_path):
+    async def body(runs):
+        peer = await Peer.connect(tmp_path, stream="a")
+        task = asyncio.ensure_future(collect(runs))
+        await peer.read_until("execute")
+        peer.raw(b"nonsense, so that the link drops the connection")
+        await peer.closed()
+        await Peer.connect(tmp_path, stream="b")
+        return await task
+
+    assert with_runs(tmp_path, body) == [RunResult(run_id="r1", status="lost", exit_code=None)]
+
+
+def test_runs_go_on_when_their_callers_go_with_the_agent(tmp_path):
+    async def body(runs):
+        peer = await Peer.connect(tmp_path)
+        stream = runs.execute(ExecuteCode(kernel_id="k", run_id="r1", code=""))
+        first = asyncio.ensure_future(anext(stream))
+        await peer.read_until("execute")
+        peer.send(output(1, "x"))
+        await first
+        runs.detach()
+        await stream.aclose()
+        await runs.close()
+        told = []
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                told.append((await peer.read())["type"])
+        return told
+
+    assert with_runs(tmp_path, body) == []
+
+
+def test_without_a_name_the_oldest_run_is_interrupted(tmp_path):
+    async def body(runs):
+        peer = await Peer.connect(tmp_path)
+        tasks = [asyncio.ensure_future(collect(runs, run_id=name)) for name in ("r1", "r2")]
+        for _ in tasks:
+            await peer.read_until("execute")
+        await runs.interrupt(None)
+        interrupt = await peer.read_until("interrupt")
+        peer.send(finished(1, "r1", "interrupted", 130))
+        peer.send(finished(2, "r2"))
+        await asyncio.gather(*tasks)
+        return interrupt["run_id"]
+
+    assert with_runs(tmp_path, body) == "r1"
 
 
 def test_a_run_without_a_runner_is_refused_in_time(tmp_path, monkeypatch):

@@ -12,7 +12,14 @@ from typing import Any, Final
 from agent_core.contracts.errors import InvalidConfig, MalformedFrame, RunnerUnavailable
 from agent_core.contracts.runner import SOCKET_NAME
 from agent_core.contracts.versions import RUNNER_PROTOCOL
-from agent_core.kernels.runner.messages import Report, encode, read_frame, read_hello, read_report
+from agent_core.kernels.runner.messages import (
+    Hello,
+    Report,
+    encode,
+    read_frame,
+    read_hello,
+    read_report,
+)
 
 WINDOW: Final = 1 << 20
 """Bytes of output that a runner may have on the way: the most that one kernel's output costs."""
@@ -31,11 +38,18 @@ class RunnerLink:
         incarnation: Its incarnation; a runner of another one is turned away.
         run_dir: The directory to listen in; it exists.
         deliver: Called with each report, in order, exactly once.
+        greeted: Called with each runner's hello, once messages can be sent to it.
     """
 
     def __init__(
-        self, kernel_id: str, incarnation: int, run_dir: Path, deliver: Callable[[Report], None]
+        self,
+        kernel_id: str,
+        incarnation: int,
+        run_dir: Path,
+        deliver: Callable[[Report], None],
+        greeted: Callable[[Hello], None],
     ) -> None:
+        self._greeted = greeted
         self.kernel_id = kernel_id
         self.incarnation = incarnation
         self._path = run_dir / SOCKET_NAME
@@ -145,6 +159,7 @@ class RunnerLink:
         self._credit_owed = 0
         self.send({"type": "hello", "protocol": RUNNER_PROTOCOL, "acked": self._received})
         self.send({"type": "credit", "bytes": max(0, WINDOW - self._credit_used)})
+        self._greeted(hello)
         self._up.set()
 
     def _take(self, message: Mapping[str, Any]) -> None:

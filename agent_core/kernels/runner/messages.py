@@ -17,6 +17,7 @@ _PREFIX: Final = 4
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 _STEPS: Final = frozenset({"clean", "build"})
 _MATCHES_BOUND: Final = 1000
+_RUNS_BOUND: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Hello:
     kernel_id: str
     incarnation: int
     pid: int
+    stream: str = ""
+    runs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,15 @@ def read_hello(message: Mapping[str, Any]) -> Hello:
     """
     if message.get("type") != "hello" or message.get("protocol") != RUNNER_PROTOCOL:
         raise MalformedFrame(f"the runner did not greet with protocol {RUNNER_PROTOCOL}")
+    runs = message.get("runs", [])
+    if not isinstance(runs, list) or len(runs) > _RUNS_BOUND:
+        raise MalformedFrame(f"runs: not a list of at most {_RUNS_BOUND} ids")
     return Hello(
-        _text(message, "kernel_id", 64), _integer(message, "incarnation"), _integer(message, "pid")
+        _text(message, "kernel_id", 64),
+        _integer(message, "incarnation"),
+        _integer(message, "pid"),
+        _text(message, "stream", 64) if "stream" in message else "",
+        frozenset(run for run in runs if isinstance(run, str)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class DevicesStep(Step):
         """Prepare each claim and merge the edits."""
         root = Path(build.scratch.path if build.scratch else "") / CONFIG
         for claim in build.claims:
-            edits = await self.services.devices.prepare(claim, str(root / claim.plugin))
+            own = root / claim.plugin
+            await asyncio.to_thread(own.mkdir, parents=True, exist_ok=True)
+            edits = await self.services.devices.prepare(claim, str(own))
             build.edits = build.edits | MergedEdits.of(claim.plugin, edits)
 
     async def give_back(self, hold: HoldRow) -> None:

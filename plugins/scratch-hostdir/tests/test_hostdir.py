@@ -11,6 +11,7 @@ from scratch_hostdir.plugin import HostDirScratch
 
 from agent_core.contracts.errors import (
     AgentError,
+    Conflict,
     InvalidArgument,
     InvalidConfig,
     PluginError,
@@ -207,3 +208,17 @@ def test_two_agents_share_a_root_and_each_lists_its_own(root: Path) -> None:
     assert [s.kernel_id for s in two.list()] == ["k2", "unmarked"]
     two.destroy("k2")
     assert [s.kernel_id for s in one.list()] == ["k1", "unmarked"]
+
+
+def test_an_agent_never_touches_another_ones_scratch_of_the_same_kernel_id(root: Path) -> None:
+    one, two = HostDirScratch(), HostDirScratch()
+    one.open({"root": str(root), "owner": "one"})
+    two.open({"root": str(root), "owner": "two"})
+    precious = Path(one.create("k1").path) / "work" / "precious"
+    precious.write_text("work")
+    with pytest.raises(Conflict, match="another agent"):
+        two.create("k1")
+    two.destroy("k1")
+    assert precious.read_text() == "work"
+    one.destroy("k1")
+    assert one.list() == []

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_core.contracts.errors import (
+    Conflict,
     InvalidArgument,
     InvalidConfig,
     NotFound,
@@ -100,6 +101,7 @@ class HostDirScratch(ScratchManager):
             _make(kernel_id, root)
             directory = open_directory(kernel_id, root)
             try:
+                self._refuse_stranger(kernel_id)
                 if self._owner:
                     _mark(self._owner, directory)
                 for part in _PARTS:
@@ -112,6 +114,8 @@ class HostDirScratch(ScratchManager):
         """Move the scratch to the trash, then remove it from there."""
         _check(kernel_id)
         with _told("destroy", kernel_id), self._opened() as root:
+            if not self._is_own(self._root / kernel_id):
+                return  # another agent's kernel of the same id: nothing of ours is there
             if _exists(kernel_id, root):
                 _make(_TRASH, root)
                 _make(f"{_TRASH}/{kernel_id}", root)
@@ -155,6 +159,13 @@ class HostDirScratch(ScratchManager):
         found.update({name: self._root / name for name in _kernels(self._root)})
         own = {name: path for name, path in found.items() if self._is_own(path)}
         return [Scratch(name, str(path)) for name, path in sorted(own.items())]
+
+    def _refuse_stranger(self, kernel_id: str) -> None:
+        if not self._is_own(self._root / kernel_id):
+            raise Conflict(
+                f"another agent has a scratch of kernel {kernel_id!r} in {self._root}",
+                hint="Give each agent a scratch-root of its own, or use another kernel id.",
+            )
 
     def _is_own(self, path: Path) -> bool:
         """Another agent may share the root; what nobody has marked may be anybody's."""

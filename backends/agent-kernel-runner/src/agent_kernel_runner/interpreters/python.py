@@ -278,7 +278,8 @@ class Interpreter:
 
 def remember(name: str, code: str) -> None:
     """Let tracebacks show the lines of code that is in no file."""
-    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+    # A last line without its end would move the carets of a traceback by one.
+    linecache.cache[name] = (len(code), None, f"{code}\n".splitlines(True), name)
 
 
 def flush() -> None:
