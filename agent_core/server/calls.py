@@ -24,6 +24,9 @@ from agent_core.wire.methods import Method
 
 log = logging.getLogger(__name__)
 
+_BURST: Final = 128 << 10
+"""Bytes that one stream sends before other work of the loop gets its turn."""
+
 _CLOSING: Final = 10.0
 """Seconds that an abandoned stream's source has to clean up."""
 
@@ -38,6 +41,7 @@ class Call:
     __slots__ = (
         "_answered",
         "_began",
+        "_burst",
         "_counters",
         "_credit",
         "_ended",
@@ -64,6 +68,7 @@ class Call:
         self._counters = counters
         self._ended = ended
         self._credit = request.credit
+        self._burst = 0
         self._room: asyncio.Future[None] | None = None
         self._answered = False
         self._began = time.perf_counter()
@@ -135,6 +140,10 @@ class Call:
         return encode_end(self._id)
 
     async def _send_item(self, data: bytes) -> None:
+        self._burst += len(data)
+        if self._burst > _BURST:  # a source that never waits must not keep the loop
+            self._burst = 0
+            await asyncio.sleep(0)
         while self._credit <= 0 or self._peer.congested:
             self._room = asyncio.get_running_loop().create_future()
             await self._room

@@ -44,6 +44,12 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
     def create(params: m.CreateKernel) -> object:
         return kernels.create(params.spec)
 
+    def plan(params: m.CreateKernel) -> object:
+        return kernels.plan(params.spec)
+
+    def explain(params: m.KernelParams) -> object:
+        return kernels.explain(params.kernel_id)
+
     def list_(params: m.ListKernels) -> object:
         return kernels.list(include_ended=params.all)
 
@@ -64,6 +70,8 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
 
     return {
         "create_kernel": create,
+        "plan_kernel": plan,
+        "explain_kernel": explain,
         "list_kernels": list_,
         "get_kernel_status": show,
         "destroy_kernel": destroy,

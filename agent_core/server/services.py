@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
 
@@ -49,6 +50,14 @@ class Kernels(Protocol):
 
     async def create(self, spec: Mapping[str, Any]) -> m.Created:
         """Accept a create; answers once PREPARING is committed. Idempotent by kernel id."""
+        ...
+
+    async def plan(self, spec: Mapping[str, Any]) -> d.Plan:
+        """Decide what a create would get now, and take nothing."""
+        ...
+
+    async def explain(self, kernel_id: str) -> d.Explanation:
+        """Explain why a kernel has what it has."""
         ...
 
     async def destroy(self, kernel_id: str, reason: str) -> m.KernelRow:

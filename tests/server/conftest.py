@@ -1,6 +1,7 @@
 """A server at a real socket, and the services that its caller supplies."""
 
 import asyncio
+import resource
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -208,6 +209,44 @@ class Raw:
         return frame == frames.Reply(id_, {"text": ""})
 
 
+class Bare:
+    """A client made of one socket and no library, so that it can stop in the middle of anything."""
+
+    GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+
+    def __init__(self, reader, writer):
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, path):
+        """Connect and shake hands; nothing is read from then on."""
+        bare = cls(*await asyncio.open_unix_connection(str(path), limit=4096))
+        bare.writer.write(cls.GREETING)
+        await bare.reader.readexactly(64)
+        bare.writer.write(bytes([4, len(cls.READY)]) + cls.READY)
+        head = await bare.reader.readexactly(2)
+        await bare.reader.readexactly(head[1])
+        return bare
+
+    async def request(self, id_, method="ping", params=None, credit=0):
+        """Send a request, waiting until the server has taken it."""
+        data = frames.encode_request(frames.Request(id_, method, params or {}, None, credit))
+        self.writer.write(b"\x02" + len(data).to_bytes(8, "big") + data)
+        await self.writer.drain()
+
+    async def answer(self):
+        """Read one frame of up to 255 bytes."""
+        head = await self.reader.readexactly(2)
+        assert head[0] == 0
+        return frames.decode(await self.reader.readexactly(head[1]))
+
+    def close(self):
+        """Vanish."""
+        self.writer.transport.abort()
+
+
 @asynccontextmanager
 async def serving(path, **options):
     services = Services()
@@ -230,6 +269,21 @@ def agent(tmp_path: Path):
 
 
 @pytest.fixture
+def bare():
+    """Connect a client made of one socket and no library."""
+    return Bare.connect
+
+
+@pytest.fixture
+def usage():
+    """What this process uses: its open descriptors and its resident bytes."""
+    return lambda: (
+        len(list(Path("/proc/self/fd").iterdir())),
+        int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize(),
+    )
+
+
+@pytest.fixture
 def within():
     """Wait for something, but not for ever."""
 
@@ -244,8 +298,8 @@ def within():
 def until():
     """Wait until a condition holds that nobody announces."""
 
-    async def wait(condition):
-        for _ in range(500):
+    async def wait(condition, seconds=5.0):
+        for _ in range(int(seconds * 100)):
             if condition():
                 return
             await asyncio.sleep(0.01)
