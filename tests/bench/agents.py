@@ -22,6 +22,8 @@ var-base-path = "{root}/var"
 ipc-base-path = "{root}/run"
 [container]
 scratch-root = "{root}/scratches"
+[plugins]
+block = ["accel-cuda"]  # not of the set that is measured
 [resource]
 reserved-cpu = 0
 reserved-mem = 0
