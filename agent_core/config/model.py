@@ -138,6 +138,8 @@ class PluginsSection(Section):
 
     allow: OptionalItems = None
     block: Items = ()
+    inline: Items = ()
+    worker_memory: Size = 512 << 20
     deadline: Duration = 10.0
 
 
@@ -237,6 +239,7 @@ class AgentConfig(Section):
             block_devices=agent.block_compute_plugins,
             allow=plugins.allow,
             block=plugins.block,
+            inline=plugins.inline,
         )
 
     def plugin_table(self, name: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ _LISTS: Final[tuple[KeyPath, ...]] = (
     ("agent", "block-compute-plugins"),
     ("plugins", "allow"),
     ("plugins", "block"),
+    ("plugins", "inline"),
 )
 
 
@@ -105,6 +106,7 @@ def _selection(values: Mapping[KeyPath, Any]) -> Selection:
         block_devices=values.get(("agent", "block-compute-plugins"), ()),
         allow=values.get(("plugins", "allow")),
         block=values.get(("plugins", "block"), ()),
+        inline=values.get(("plugins", "inline"), ()),
     )
 
 

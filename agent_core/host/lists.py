@@ -56,6 +56,11 @@ def block_lists(selection: Selection) -> tuple[PluginList, ...]:
     )
 
 
+def inline_list(selection: Selection) -> PluginList:
+    """Return the list of plugins that run in the agent's own process."""
+    return PluginList("[plugins] inline", selection.inline, "device")
+
+
 def matches(item: str, candidate: Candidate) -> bool:
     """Whether a list's item means this candidate.
 
@@ -83,7 +88,7 @@ def is_isolated(candidate: Candidate, selection: Selection) -> bool:
     return (
         candidate.kind in ISOLATED
         and canonical(candidate.dist) not in INLINE
-        and not any(matches(item, candidate) for item in selection.inline)
+        and inline_list(selection).match(candidate) is None
     )
 
 

@@ -11,6 +11,7 @@ from agent_core.host.lists import (
     PluginList,
     allow_lists,
     block_lists,
+    inline_list,
     is_intrinsic,
     matches,
     terms,
@@ -74,7 +75,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def list_notices(candidates: Sequence[Candidate], selection: Selection) -> Iterator[Notice]:
     """Warn of items that match nothing, and of attempts to block what cannot be blocked."""
-    for plugin_list in (*allow_lists(selection), *block_lists(selection)):
+    lists = (*allow_lists(selection), *block_lists(selection), inline_list(selection))
+    for plugin_list in lists:
         for item in plugin_list.items or ():
             if not any(matches(item, c) for c in candidates if plugin_list.governs(c)):
                 yield _unmatched(plugin_list, item, candidates)

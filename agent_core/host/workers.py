@@ -46,7 +46,7 @@ class Workers:
         """
         adapter = self._adapters[record]
         try:
-            return adapter, adapter.load(loader.load.__defaults__[0])  # type: ignore[index]
+            return adapter, adapter.load(loader.IMPORT_DEADLINE)
         except PluginError:
             adapter.close()
             raise

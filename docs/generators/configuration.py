@@ -64,6 +64,13 @@ MEANINGS: Mapping[str, str] = {
     "agent.pid-file": "a file for the agent's process id",
     "plugins.allow": "plugins of every kind that may load; absent: all, empty: none",
     "plugins.block": "plugins of every kind that may not load; wins over every allow list",
+    "plugins.inline": (
+        "device plugins that run in the agent's own process, without a worker of their own; "
+        "`cpu`, `mem` and accel-mock always do"
+    ),
+    "plugins.worker-memory": (
+        "resident memory beyond which a plugin's worker is started again; 0: no limit"
+    ),
     "plugins.deadline": "how long opening one plugin may take",
     "container.scratch-type": "the one scratch plugin to load",
     "container.scratch-root": "where scratch storage is made",

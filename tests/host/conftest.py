@@ -98,7 +98,8 @@ class Site:
         """Install a plugin; without a source, one that fulfils its contract."""
         dist = dist or f"acme-{kind}-{name}"
         self._modules += 1
-        self._dists.add(dist)
+        if kind == "device":
+            self._dists.add(dist)
         module = f"{dist.replace('-', '_')}_{self._modules}"
         return fake_distribution(
             self.path,

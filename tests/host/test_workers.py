@@ -521,7 +521,7 @@ def test_an_import_that_kills_its_process_is_an_import_that_failed(site, source,
 def test_an_import_that_hangs_with_the_interpreters_lock_costs_its_deadline(site, monkeypatch):
     from agent_core.host import loader, worker_adapter
 
-    monkeypatch.setattr(loader.load, "__defaults__", (0.2,))
+    monkeypatch.setattr(loader, "IMPORT_DEADLINE", 0.2)
     monkeypatch.setattr(worker_adapter, "START_TIME", 1.0)
     site.install("acme", "import ctypes; ctypes.PyDLL(None).sleep(60)")
     host = site.host(isolated=True)
