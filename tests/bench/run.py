@@ -27,6 +27,7 @@ SCRIPTS = [
     "bench_rpc.py",
     "bench_plugins_list.py",
     "bench_create.py",
+    "bench_worker.py",
 ]
 DEADLINE = 600.0
 
