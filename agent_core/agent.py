@@ -108,7 +108,9 @@ class Agent:
         config = self._config
         state_dir = str(config.paths.state / "backend")
         backend: ContainerBackend = (await host.start_backend(config.agent.id, state_dir)).instance
-        allocator = Allocator(Strategy(config.resource.allocation_strategy))
+        allocator = Allocator(
+            Strategy(config.resource.allocation_strategy), config.resource.device_mask
+        )
         devices = DeviceService(host.devices(), allocator)
         await devices.refresh()
         settings = Settings(
@@ -263,5 +265,7 @@ def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
     resource, container = config.resource, config.container
     tables.setdefault("cpu", {}).setdefault("reserved", resource.reserved_cpu)
     tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
+    tables["cpu"].setdefault("overcommit", resource.cpu_overcommit)
+    tables["mem"].setdefault("overcommit", resource.mem_overcommit)
     tables.setdefault(container.scratch_type, {}).setdefault("root", str(container.scratch_root))
     return tables

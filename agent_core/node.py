@@ -72,7 +72,8 @@ class NodeService:
 
     def _faults(self) -> list[str]:
         faults = self._services.devices.faults
-        return [f"plugin {name}: {fault}" for name, fault in sorted(faults.items())]
+        failing = [f"plugin {name}: {fault}" for name, fault in sorted(faults.items())]
+        return failing + self._services.allocator.idle_masks()
 
     def plugins(self) -> Sequence[m.PluginRow]:
         """List every plugin found, with its state."""
@@ -85,7 +86,7 @@ class NodeService:
     def devices(self) -> Sequence[m.DeviceRow]:
         """List the devices of all ready plugins."""
         return [
-            _device_row(usage.plugin, usage.device, usage.used)
+            _device_row(usage.plugin, usage.device, usage.used, usage.withheld)
             for usage in self._services.allocator.devices()
         ]
 
@@ -129,13 +130,14 @@ class NodeService:
         return self._config.rendered()
 
 
-def _device_row(plugin: str, device: Device, used: Mapping[str, Any]) -> m.DeviceRow:
+def _device_row(plugin: str, device: Device, used: Mapping[str, Any], withheld: str) -> m.DeviceRow:
     return m.DeviceRow(
         id=device.id,
         plugin=plugin,
         model=device.model,
         health=device.health.value,
         evidence=device.evidence,
+        withheld=withheld,
         numa_node=device.numa_node,
         parent=device.parent,
         physical_key=device.physical_key,

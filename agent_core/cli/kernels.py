@@ -50,6 +50,7 @@ def kernels() -> None:
     examples="""
         agentctl kernels create --image python --slot cpu=1 --slot mem=256m
         agentctl kernels create --image python --slot cuda.shares=0.5 --env KEY=VALUE --no-wait
+        agentctl kernels create --image python --slot cpu=8 --dry-run
     """,
 )
 @click.option("--image", required=True, help="One of `agentctl images list`.")
@@ -59,6 +60,7 @@ def kernels() -> None:
 @click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
 @click.option("--scratch-size", metavar="SIZE", help="A bound on its scratch storage.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it runs, which is the default.")
+@click.option("--dry-run", is_flag=True, help="Decide what it would get and why; take nothing.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
 def create(
     *,
@@ -69,8 +71,9 @@ def create(
     kernel_id: str | None,
     scratch_size: str | None,
     wait: bool,
+    dry_run: bool,
     timeout: float | None,
-) -> None:
+) -> int:
     """Create a kernel, and wait until it runs."""
     asked = {
         "image": image,
@@ -85,11 +88,16 @@ def create(
     from agent_core.cli.connection import ask
     from agent_core.cli.creating import create_kernel
 
+    if dry_run:
+        from agent_core.cli.explaining import show_plan
+
+        return show_plan(ask(lambda agent: agent.plan_kernel(spec)))
     created = ask(lambda agent: create_kernel(agent, spec, wait=wait, timeout=timeout))
     if current().json:
         print_json(created)
     else:
         click.echo(created["kernel_id"])
+    return 0
 
 
 def _amounts(texts: tuple[str, ...]) -> dict[str, str]:

@@ -54,6 +54,8 @@ def list_devices() -> None:
         "OFFERS": "offers",
         "USED": "used",
     }
+    if any(row["withheld"] for row in rows):
+        columns["WITHHELD"] = "withheld"
     print_rows(rows, columns, empty="no ready plugin has a device")
 
 

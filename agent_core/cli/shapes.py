@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
 ONE: Final[dict[str, type[m.Model]]] = {
@@ -11,7 +12,9 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "plugins show": m.PluginDetail,
     "plugins why": m.PluginDetail,
     "kernels create": m.Created,
+    "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
+    "explain": d.Explanation,
 }
 """Commands that print one object."""
 

@@ -7,6 +7,7 @@ from secrets import token_hex
 from typing import Any, Literal, cast
 
 from agent_core.client.caller import Caller, Timeout
+from agent_core.wire import decisions as d
 from agent_core.wire import methods
 from agent_core.wire import models as m
 
@@ -52,6 +53,14 @@ class AgentClient(Caller):
     async def create_kernel(self, spec: Mapping[str, Any], *, timeout: Timeout = ...) -> m.Created:
         """Create a kernel; returns once PREPARING is committed. Safe to repeat by kernel id."""
         return await self.call(methods.CREATE_KERNEL, {"spec": dict(spec)}, timeout=timeout)
+
+    async def plan_kernel(self, spec: Mapping[str, Any]) -> d.Plan:
+        """Decide what a create would get now, and why; takes nothing."""
+        return await self.call(methods.PLAN_KERNEL, {"spec": dict(spec)})
+
+    async def explain_kernel(self, kernel_id: str) -> d.Explanation:
+        """Explain why a kernel has the devices that it has."""
+        return await self.call(methods.EXPLAIN_KERNEL, {"kernel_id": kernel_id})
 
     async def list_kernels(self, *, include_ended: bool = False) -> list[m.KernelRow]:
         """List kernels, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agent_core.contracts.backend import Image, Paths
 from agent_core.contracts.device import Claim
@@ -23,6 +24,7 @@ class Assembly:
     container: str
     run_dir: Path
     claims: tuple[Claim, ...] = ()
+    why: list[dict[str, Any]] = field(default_factory=list)
     image: Image | None = None
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent_core.contracts.amount import Amount
@@ -18,6 +18,12 @@ def claim_to_data(claim: Claim) -> dict[str, Any]:
         "plugin": claim.plugin,
         "grants": [[g.slot, g.device_id, str(g.amount)] for g in claim.grants],
     }
+
+
+def explained(claim: Claim, why: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Render a claim with what was decided of its slots, for `agentctl explain`."""
+    own = [dict(slot) for slot in why if slot.get("plugin") == claim.plugin]
+    return {**claim_to_data(claim), "why": own}
 
 
 def claim_from_data(data: Mapping[str, Any]) -> Claim:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_core import clock
+from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import (
     AgentError,
     Conflict,
@@ -16,12 +17,14 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.info import Support
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly, container_name, run_dir
+from agent_core.kernels.explaining import plan_of
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.services import Services
 from agent_core.kernels.spec import Faults, KernelSpec, read_spec
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.ledger import KernelRow
 from agent_core.resources.slots import parse_request
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
 
@@ -45,9 +48,7 @@ class Creating:
         faults = Faults()
         wanted = read_spec(data, faults)
         readable = not faults.errors
-        request, slot_faults = parse_request(wanted.slots, self._services.allocator.catalogue)
-        faults.extend([*slot_faults, *self._scratch_faults(wanted)])
-        faults.extend(await self._image_faults(wanted))
+        request = await self._read_rest(wanted, faults)
         # What was accepted once stays accepted, whatever this node lacks meanwhile. From here to
         # the start nothing else is awaited, so that no second create can come between.
         row = await self._owners.row(wanted.kernel_id) if readable else None
@@ -61,9 +62,30 @@ class Creating:
             container=row.container or "",
             run_dir=run_dir(self._services.settings.run_root, row.kernel_id),
         )
-        build.claims = self._services.allocator.reserve(wanted.kernel_id, 1, request).claims
+        decision = self._services.allocator.reserve(wanted.kernel_id, 1, request)
+        build.claims, build.why = decision.claims, decision.summary()
         await self._owners.start(row, build)
         return m.Created(kernel_id=row.kernel_id, session_id=row.session_id, state=row.state)
+
+    async def plan(self, data: Mapping[str, Any]) -> d.Plan:
+        """Decide what a create would get now, and why; takes nothing.
+
+        Raises:
+            InvalidSpec: as `create`.
+            AgentError: when the slots can never be granted as they are asked.
+        """
+        faults = Faults()
+        wanted = read_spec(data, faults)
+        request = await self._read_rest(wanted, faults)
+        faults.raise_if_any()
+        plan = self._services.allocator.plan(wanted.kernel_id, 1, request)
+        return plan_of(wanted.kernel_id, plan)
+
+    async def _read_rest(self, wanted: KernelSpec, faults: Faults) -> dict[str, Amount]:
+        request, slot_faults = parse_request(wanted.slots, self._services.allocator.catalogue)
+        faults.extend([*slot_faults, *self._scratch_faults(wanted)])
+        faults.extend(await self._image_faults(wanted))
+        return request
 
     def _scratch_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
         scratch = self._services.scratch

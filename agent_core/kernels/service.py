@@ -10,6 +10,7 @@ from typing import Any
 from agent_core.contracts.errors import AmbiguousId, NotFound, RunnerUnavailable, WrongState
 from agent_core.kernels.asking import items
 from agent_core.kernels.creating import Creating
+from agent_core.kernels.explaining import explanation_of
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.runner.runs import Runs
@@ -17,6 +18,7 @@ from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState
 from agent_core.kernels.views import detail_of, row_of
 from agent_core.ledger import KernelRow
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
 
@@ -31,6 +33,16 @@ class KernelService:
     async def create(self, spec: Mapping[str, Any]) -> m.Created:
         """Accept a create; see `Creating.create`."""
         return await self._creating.create(spec)
+
+    async def plan(self, spec: Mapping[str, Any]) -> d.Plan:
+        """Decide what a create would get now; see `Creating.plan`."""
+        return await self._creating.plan(spec)
+
+    async def explain(self, kernel_id: str) -> d.Explanation:
+        """Explain why a kernel has what it has, from what its claims were decided by."""
+        row = await self.find(kernel_id)
+        holds = await self._services.ledger.read(lambda tx: tx.holds(row.kernel_id))
+        return explanation_of(row, holds, self._services.allocator.quarantined())
 
     async def destroy(self, kernel_id: str, reason: str) -> m.KernelRow:
         """Accept a destroy; a kernel that has ended is a success."""

@@ -111,6 +111,7 @@ def summary(outcome: Outcome, shown: int = KEPT) -> dict[str, Any]:
     return {
         "slot": want.name,
         "plugin": want.shelf.plugin,
+        "type": slot.display.type.value,
         "asked": str(want.asked),
         "free": str(slot.amount(outcome.free)),
         "granted": outcome.placed is not None,

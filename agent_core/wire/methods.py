@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
 from agent_core.contracts.errors import UnknownMethod
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 from agent_core.wire.roles import Role
 
@@ -97,6 +98,20 @@ CREATE_KERNEL = _one(
     m.Created,
     "Accept a create, answered once PREPARING is committed; idempotent by kernel id.",
     goes_on=True,
+)
+PLAN_KERNEL = _one(
+    "plan_kernel",
+    _READ,
+    m.CreateKernel,
+    d.Plan,
+    "Decide what a create would get now, and why; takes nothing.",
+)
+EXPLAIN_KERNEL = _one(
+    "explain_kernel",
+    _READ,
+    _KERNEL,
+    d.Explanation,
+    "Explain why a kernel has the devices that it has.",
 )
 LIST_KERNELS = _list(
     "list_kernels", _READ, m.ListKernels, m.KernelRow, "List kernels, oldest first."

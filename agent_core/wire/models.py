@@ -98,6 +98,7 @@ class DeviceRow(Model):
     model: str
     health: str
     evidence: str = ""
+    withheld: str = ""
     numa_node: int | None = None
     parent: str | None = None
     physical_key: str | None = None

@@ -8,6 +8,7 @@ from agent_core.cli.shapes import MANY, ONE
 from agent_core.contracts import versions
 from agent_core.kernels.spec import FIELDS
 from agent_core.kernels.states import EVENTS, MEANINGS
+from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
 from agent_core.wire import models as m
 from agent_core.wire.methods import METHODS, Method
@@ -164,6 +165,7 @@ def shapes() -> str:
     answered += [x.result for x in METHODS.values()]
     answered += [x.item for x in METHODS.values() if x.item is not None]
     answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
+    answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow]
     return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 
 
@@ -173,6 +175,11 @@ def _shape(model: type[m.Model]) -> str:
 
 
 def _printed(model: type[m.Model]) -> str:
-    one = [f"`agentctl {command}`" for command, shape in ONE.items() if shape is model]
+    one = [f"`agentctl {_typed(command)}`" for command, shape in ONE.items() if shape is model]
     many = [f"`agentctl {command}` (an array)" for command, shape in MANY.items() if shape is model]
     return f"\nPrinted by {', '.join([*one, *many])}.\n" if one or many else ""
+
+
+def _typed(command: str) -> str:
+    """Spell a shape's name as its command is typed."""
+    return command.replace(" dry-run", " --dry-run")

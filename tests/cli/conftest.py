@@ -10,6 +10,7 @@ from agent_core.cli.main import run
 from agent_core.contracts.errors import InsufficientResource, NotFound
 from agent_core.server.dispatcher import Dispatcher
 from agent_core.server.rpc import RpcServer
+from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
 
@@ -21,6 +22,35 @@ def kernel_row(kernel_id="k1", state="RUNNING", **fields):
 def event(number, name, **data):
     durable = None if name == "kernel.step" else f"1-{number}"
     return m.EventItem(id=durable, name=name, at=1.0, kernel_id="k1", session_id="s1", data=data)
+
+
+def decided(*, granted):
+    """What was decided of one slot, of which one device is taken or nothing."""
+    devices = [
+        d.CandidateRow(
+            device_id=f"cpu{n}",
+            numa_node=n % 2,
+            rank=n + 1,
+            free="1",
+            taken="1" if granted and n == 0 else "0",
+            reason="the smallest" if granted and n == 0 else "free",
+        )
+        for n in range(3)
+    ]
+    remedy = d.RemedyRow(kind="end-kernels", text="free 1 more cpu", kernels=("k1",))
+    slot = d.SlotDecision(
+        slot="cpu",
+        plugin="cpu",
+        type="count",
+        asked="1" if granted else "4",
+        free="3",
+        granted=granted,
+        strategy="fill",
+        candidates=devices,
+        more=2,
+        remedies=() if granted else (remedy,),
+    )
+    return {"granted": granted, "slots": (slot,)}
 
 
 class Services:
@@ -60,6 +90,18 @@ class Services:
     def plugins(self):
         detail = self.plugin("mock").model_dump(include=set(m.PluginRow.model_fields))
         return [m.PluginRow(**detail)]
+
+    async def reset_plugin(self, name):
+        state = "ready" if name == "mock" else "degraded"
+        return m.PluginRow(
+            name=name,
+            kind="device",
+            state=state,
+            distribution=f"accel-{name}",
+            version="1",
+            contract="v1",
+            reason="" if state == "ready" else "its worker was killed by SIGABRT in open()",
+        )
 
     def plugin(self, name):
         if name != "mock":
@@ -102,6 +144,16 @@ class Services:
         if spec["slots"].get("cpu") == "99":
             raise InsufficientResource("cpu=99 is more than is free", details={"slot": "cpu"})
         return m.Created(kernel_id="k1", session_id="s1", state="PREPARING")
+
+    async def plan(self, spec):
+        return d.Plan(kernel_id="k9", **decided(granted=spec["slots"]["cpu"] == "1"))
+
+    async def explain(self, kernel_id):
+        slots = decided(granted=True)["slots"]
+        notes = ("claim k1.1.x: it stands",)
+        return d.Explanation(
+            kernel_id=kernel_id, state="RUNNING", incarnation=1, slots=slots, notes=notes
+        )
 
     async def destroy(self, kernel_id, reason):
         if kernel_id == "gone":

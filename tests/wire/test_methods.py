@@ -20,6 +20,8 @@ def test_the_table_has_every_method_under_its_own_name():
         "list_slots",
         "list_images",
         "create_kernel",
+        "plan_kernel",
+        "explain_kernel",
         "list_kernels",
         "get_kernel_status",
         "destroy_kernel",

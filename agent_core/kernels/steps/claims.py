@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent_core.kernels.assembly import Assembly
-from agent_core.kernels.claims import claim_to_data
+from agent_core.kernels.claims import explained
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
 
@@ -22,6 +22,6 @@ class ClaimsStep(Step):
     def holds(self, build: Assembly) -> Sequence[HoldRow]:
         """One hold for each plugin's claim."""
         return [
-            HoldRow(self.kind, c.id, c.kernel_id, c.incarnation, undo=claim_to_data(c))
+            HoldRow(self.kind, c.id, c.kernel_id, c.incarnation, undo=explained(c, build.why))
             for c in build.claims
         ]
