@@ -24,6 +24,9 @@ def _node(node: Node) -> dict[str, Handler]:
     def get_plugin(params: m.GetPlugin) -> m.PluginDetail:
         return node.plugin(params.name)
 
+    def reset_plugin(params: m.GetPlugin) -> object:
+        return node.reset_plugin(params.name)
+
     def get_config(_: m.NoParams) -> m.Configuration:
         return m.Configuration(values=dict(node.config()))
 
@@ -32,6 +35,7 @@ def _node(node: Node) -> dict[str, Handler]:
         "get_status": lambda _: node.status(),
         "list_plugins": lambda _: node.plugins(),
         "get_plugin": get_plugin,
+        "reset_plugin": reset_plugin,
         "list_devices": lambda _: node.devices(),
         "list_slots": lambda _: node.slots(),
         "list_images": lambda _: node.images(),

@@ -35,6 +35,7 @@ class Peer:
 
     Attributes:
         role: What it may do.
+        user_id: The key that it was authenticated by, "" without.
         calls: Its requests in flight, by id.
         gone: Whether it went away; nothing is sent any more.
         idle_sweeps: How many sweeps of the server found it silent and without calls.
@@ -53,11 +54,11 @@ class Peer:
         "_recent_order",
         "_role_of",
         "_transport",
-        "_user_id",
         "calls",
         "gone",
         "idle_sweeps",
         "role",
+        "user_id",
     )
 
     def __init__(
@@ -69,12 +70,12 @@ class Peer:
         lost: Callable[[Peer], None],
     ) -> None:
         self.role = role
+        self.user_id = message.user_id
         self.calls: dict[int, Call] = {}
         self.gone = False
         self.idle_sweeps = 0
         self._transport = transport
         self._identity = message.identity
-        self._user_id = message.user_id
         self._connection = message.connection()
         self._counters = counters
         self._lost = lost
@@ -124,9 +125,13 @@ class Peer:
         if self._transport.send(self._identity, encode_credit(request_id, 0)) is Delivery.GONE:
             self._go()
 
+    def leave(self) -> None:
+        """Take it for gone, and end what it had asked for."""
+        self._go()
+
     def review(self) -> None:
         """Look again what it may do: end what it may no longer, or hang up on it."""
-        role = self._transport.role_of(self._user_id)
+        role = self._transport.role_of(self.user_id)
         if role is None:
             self._counters.revoked += 1
             self._hang_up()

@@ -34,6 +34,10 @@ class Roster:
         """Return the client that sent a message; None when its key is no longer allowed."""
         key = (id(transport), message.identity)
         peer = self._peers.get(key)
+        if peer is not None and peer.user_id != message.user_id:
+            # A client names its connection itself: once the name is free, another may take it.
+            peer.leave()
+            peer = None
         if peer is None:
             role = transport.role_of(message.user_id)
             if role is None:

@@ -24,6 +24,10 @@ class Node(Protocol):
         """Show one plugin with its decision trail; NotFound when there is none."""
         ...
 
+    async def reset_plugin(self, name: str) -> m.PluginRow:
+        """Lift a plugin's quarantine and start its worker anew; NotFound, Unsupported, Conflict."""
+        ...
+
     def devices(self) -> Sequence[m.DeviceRow]:
         """List the devices of all ready plugins."""
         ...

@@ -165,17 +165,18 @@ class Transport:
 
     def _next(self) -> Received:
         identity = self._socket.recv(zmq.NOBLOCK)
-        part: zmq.Frame | None = None
-        user_id = ""
-        if self._role_of is not None:
-            part = self._socket.recv(zmq.NOBLOCK, copy=False)
-            body, user_id = part.bytes, str(part.get("User-Id"))
-        else:
+        if self._role_of is None:
             body = self._socket.recv(zmq.NOBLOCK)
-        if self._socket.getsockopt(zmq.RCVMORE):
+            whole = not self._socket.getsockopt(zmq.RCVMORE)
+            received = Received(identity, "", body if whole else None)
+        else:
+            part = self._socket.recv(zmq.NOBLOCK, copy=False)
+            whole = not part.more
+            user_id = str(part.get("User-Id"))
+            received = Received(identity, user_id, part.bytes if whole else None, part)
+        if not whole:
             self._skip()
-            return Received(identity, user_id, None, part)
-        return Received(identity, user_id, body, part)
+        return received
 
     def _skip(self) -> None:
         while self._socket.getsockopt(zmq.RCVMORE):

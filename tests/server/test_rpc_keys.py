@@ -7,11 +7,14 @@ import stat
 from contextlib import asynccontextmanager
 
 import pytest
+import zmq
+import zmq.asyncio
 
 from agent_core.client import AgentClient
 from agent_core.contracts.errors import AgentUnreachable, Unauthorized
 from agent_core.server.addresses import TcpAddress
 from agent_core.server.rpc import Limits
+from agent_core.wire import frames
 from agent_core.wire.keyring import admit, expel
 from agent_core.wire.keys import ensure_keys, read_client_keys
 from agent_core.wire.roles import Role
@@ -169,6 +172,42 @@ def test_when_the_directory_is_gone_nobody_is_admitted_and_who_looks_at_home_sti
             with pytest.raises(AgentUnreachable, match="refused this key"):
                 await AgentClient(a.far, keys).connect()
             assert await near.ping("still") == "still"
+
+    asyncio.run(run())
+
+
+def test_who_takes_over_the_name_of_a_connection_does_not_take_over_its_role(
+    secured, place, within
+):
+    def named(a, name):
+        context = zmq.asyncio.Context()
+        socket = context.socket(zmq.DEALER)
+        keys = read_client_keys(place, name)
+        socket.linger, socket.routing_id = 0, b"manager-1"
+        socket.curve_serverkey = keys.server
+        socket.curve_publickey, socket.curve_secretkey = keys.pair.public, keys.pair.secret
+        socket.connect(a.far)
+        return socket
+
+    async def ask(socket, number, method, params):
+        await socket.send(frames.encode_request(frames.Request(number, method, params)))
+
+    async def run():
+        admit(place, "watcher", Role.READ)
+        async with secured() as a:
+            operator = named(a, "agentctl")
+            await ask(operator, 1, "wait_kernel", {"kernel_id": "k1", "states": ["RUNNING"]})
+            await within(a.services.entered.wait())
+            operator.close()
+            operator.context.term()
+            watcher = named(a, "watcher")
+            await ask(watcher, 2, "get_config", {})
+            answer = frames.decode(await within(watcher.recv()))
+            assert answer.id == 2
+            assert answer.error["details"] == {"needs": "admin", "has": "read"}
+            await within(a.services.left.wait())
+            watcher.close()
+            watcher.context.term()
 
     asyncio.run(run())
 
