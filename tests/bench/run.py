@@ -25,7 +25,9 @@ SCRIPTS = [
     "bench_start.py",
     "bench_footprint.py",
     "bench_rpc.py",
+    "bench_curve.py",
     "bench_plugins_list.py",
+    "bench_allocation.py",
     "bench_create.py",
     "bench_worker.py",
 ]
