@@ -249,7 +249,7 @@ class Owner:
             drop=given,
             put=left,
             ended_at=clock.wall(),
-            message=self.journal.row.message or _killed_for_memory(seen),
+            message=self.journal.row.message or (_ended_how(seen) if seen and seen.oom else None),
         )
         self._giving_back.freed(given)
 
@@ -260,7 +260,7 @@ class Owner:
         if ending.exit is not None:
             self._giving_back.exit = ending.exit
             values["exit_code"] = ending.exit.code
-            values["message"] = ending.message or _killed_for_memory(ending.exit)
+            values["message"] = ending.message or _ended_how(ending.exit)
         await self._change(KernelState.TERMINATING, mark=HoldState.RELEASING, **values)
 
     # ---- telling ----
@@ -287,5 +287,10 @@ class Owner:
         )
 
 
-def _killed_for_memory(seen: ExitStatus | None) -> str | None:
-    return "the memory limit ended its container" if seen is not None and seen.oom else None
+def _ended_how(seen: ExitStatus) -> str | None:
+    """Say in words how a container ended by itself."""
+    if seen.oom:
+        return "the memory limit ended its container"
+    if seen.signal is not None:
+        return f"its main process was ended by signal {seen.signal}"
+    return None if seen.code is None else f"its main process ended with exit code {seen.code}"

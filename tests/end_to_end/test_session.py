@@ -175,6 +175,7 @@ def test_a_kernel_whose_runner_is_killed_ends_with_its_reason(node):
     row = node.ask("wait_kernel", kernel, ["TERMINATED"], timeout=20)
     assert row.reason == "self-terminated"
     assert row.exit_code == 137
+    assert "signal 9" in node.ask("get_kernel_status", kernel).message
     node.clean()
 
 
