@@ -19,6 +19,7 @@ from agent_core.wire.frames import MAX_MESSAGE, Frame, decode
 from agent_core.wire.keys import ClientKeys
 
 _LINGER_MS: Final = 100
+_POLLIN: Final = int(zmq.POLLIN)
 _BATCH: Final = 256
 _FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -236,7 +237,7 @@ class Connection:
     def _readable(self) -> bool:
         # Cheaper than to try and catch the exception.
         return not self._socket.closed and bool(
-            cast("int", self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+            cast("int", self._socket.getsockopt(zmq.EVENTS)) & _POLLIN
         )
 
     def _read(self) -> None:
