@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _RECENT: Final = 256
 """How many ids of requests are remembered, to answer a repeated one only once."""
 
-_MAX_BACKLOG: Final = 8 << 20
+MAX_BACKLOG: Final = 8 << 20
 """Bytes that wait for a client that does not read, before it counts as gone."""
 
-_MAX_BACKLOGS: Final = 64 << 20
+MAX_BACKLOGS: Final = 64 << 20
 """Bytes that wait for all such clients; whoever needs more then counts as gone."""
 
 _FLUSH_SOON: Final = 0.001
@@ -152,7 +152,7 @@ class Peer:
     def _keep(self, data: bytes) -> None:
         self._backlog.append(data)
         self._count(len(data))
-        if self._backlog_bytes > _MAX_BACKLOG or self._counters.backlog > _MAX_BACKLOGS:
+        if self._backlog_bytes > MAX_BACKLOG or self._counters.backlog > MAX_BACKLOGS:
             # libzmq keeps some for it, too, as long as it is connected.
             self._hang_up()
         elif len(self._backlog) == 1:

@@ -30,7 +30,7 @@ _POLLIN: Final = int(zmq.POLLIN)
 _BATCH: Final = 256
 """Messages read before other work of the loop gets its turn."""
 
-_HANDSHAKE_MS: Final = 5_000
+HANDSHAKE_MS: Final = 5_000
 """Milliseconds within which a connection must be a client's, or it is closed."""
 
 _SEND_QUEUE: Final = 32
@@ -192,7 +192,7 @@ def router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     socket.linger = 0
     socket.sndhwm = _SEND_QUEUE
     socket.set(zmq.ROUTER_MANDATORY, 1)
-    socket.set(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     # libzmq drops the connection of whoever sends more, with no word to it.
     socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
     return socket

@@ -8,6 +8,9 @@ from agent_core.cli.shapes import MANY, ONE
 from agent_core.contracts import versions
 from agent_core.kernels.spec import FIELDS
 from agent_core.kernels.states import EVENTS, MEANINGS
+from agent_core.server.peers import MAX_BACKLOG, MAX_BACKLOGS
+from agent_core.server.rpc import Limits
+from agent_core.server.transport import HANDSHAKE_MS
 from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
 from agent_core.wire import models as m
@@ -28,6 +31,15 @@ caller has the role `admin`; over TCP it has the role of its
 Unknown parameters are refused, and every fault of a call is named at once. Amounts are decimal
 strings, times are seconds since the epoch, durations are seconds. A kernel's id may be shortened
 to a unique prefix.
+
+"""
+_LIMITS = """
+## Limits
+
+Beyond the requests in flight a call is refused with [`busy`](errors.md#busy), whose details say in
+`retry_after` when to come again; `AgentClient` does so once, by itself, where a method needs the
+role `read` and the call's time allows. Whoever does not read what it asked for counts as gone: its
+streams end, and over TCP with a key it is hung up on.
 
 """
 _EVENTS = """# Events
@@ -107,8 +119,23 @@ def page() -> str:
     )
     parts = [_HEAD, overview, "\n## Roles\n\nEach role includes those before it.\n\n", roles]
     parts += [_method(method) for method in METHODS.values()]
-    parts += ["\n## Frames\n\n", prose(frames.__doc__)]
+    parts += [_limits(), "\n## Frames\n\n", prose(frames.__doc__)]
     return "".join(parts)
+
+
+def _limits() -> str:
+    limits, mebibyte = Limits(), 1 << 20
+    rows = [
+        ["one frame, either way", f"{frames.MAX_MESSAGE // mebibyte} MiB"],
+        ["requests in flight, all clients", f"{limits.in_flight}"],
+        ["of these, kept for the unix socket", f"{limits.in_flight_kept}"],
+        ["requests in flight, one client", f"{limits.in_flight_of_peer}"],
+        ["credit of one stream", f"{frames.MAX_CREDIT // mebibyte} MiB"],
+        ["what waits for one client that does not read", f"{MAX_BACKLOG // mebibyte} MiB"],
+        ["what waits for all such clients", f"{MAX_BACKLOGS // mebibyte} MiB"],
+        ["a handshake", f"{HANDSHAKE_MS / 1000:g} s"],
+    ]
+    return _LIMITS + table(["of", "at most"], rows)
 
 
 def _method(method: Method[Any]) -> str:

@@ -85,7 +85,7 @@ GREETINGS = {
 def test_half_a_handshake_is_hung_up_on_while_others_are_served(
     agent, tmp_path, monkeypatch, usage, until, greeting
 ):
-    monkeypatch.setattr(transport, "_HANDSHAKE_MS", 300)
+    monkeypatch.setattr(transport, "HANDSHAKE_MS", 300)
     keys = ensure_keys(tmp_path / "keys")
 
     async def run():
