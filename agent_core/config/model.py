@@ -13,7 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent_core.config.paths import AGENT_ID, AgentPaths, agent_paths, default_agent_id
+from agent_core.config.paths import (
+    AGENT_ID,
+    AgentPaths,
+    agent_paths,
+    default_agent_id,
+    default_scratch_root,
+)
 from agent_core.config.selection import Selection
 from agent_core.config.units import read_duration, read_factor, read_size, split_address
 
@@ -147,7 +153,7 @@ class ContainerSection(Section):
     """What a kernel is made of: ``[container]``; a scratch-size of 0 is without limit."""
 
     scratch_type: Name = "hostdir"
-    scratch_root: Location = Path("/tmp/backend.ai/scratches")  # noqa: S108 - the documented place
+    scratch_root: Location = Field(default_factory=default_scratch_root)
     scratch_size: Size = 0
     runner: Name = "default"
     stop_grace: Duration = 10.0

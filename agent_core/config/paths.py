@@ -79,6 +79,16 @@ def _state_base(environ: Mapping[str, str], uid: int) -> Path:
     return _base_of(environ.get("XDG_STATE_HOME")) or _home(environ) / ".local/state/agent-core"
 
 
+def default_scratch_root(uid: int | None = None) -> Path:
+    """Choose where scratches are made: one place for root, and one for each other user.
+
+    What one user has made private another could not use.
+    """
+    uid = os.geteuid() if uid is None else uid
+    base = "/tmp/backend.ai" if uid == 0 else f"/tmp/backend.ai-{uid}"  # noqa: S108 - documented
+    return Path(base) / "scratches"
+
+
 def _run_base(environ: Mapping[str, str], uid: int) -> Path:
     if uid == 0:
         return Path("/run/agent-core")

@@ -277,14 +277,14 @@ class KernelFailed(AgentError):
     """Raised when a kernel ended, or failed to start, while somebody waited for it."""
 
     code = "kernel-failed"
-    hint = "`agentctl kernels show ID` and `agentctl kernels logs ID` say why."
+    hint = "`agentctl kernels show` and `agentctl kernels logs` say why."
 
 
 class RunnerUnavailable(AgentError):
     """Raised when a kernel's code runner is not connected or went away during a run."""
 
     code = "runner-unavailable"
-    hint = "The runner reconnects by itself; see `agentctl kernels show ID`."
+    hint = "The runner reconnects by itself; `agentctl kernels show` tells when it has."
     retryable = True
 
 

@@ -187,6 +187,8 @@ def _description(field: FieldInfo) -> str:
 def _default(section: type[Section], name: str, field: FieldInfo, path: tuple[str, ...]) -> str:
     if (*path, name) == ("agent", "id"):
         return "`i-<hostname>`"
+    if (*path, name) == ("container", "scratch_root"):
+        return "`/tmp/backend.ai/scratches`, and for others than root `/tmp/backend.ai-<uid>/scratches`"
     return code(_toml(field.get_default(call_default_factory=True)))
 
 

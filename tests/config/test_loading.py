@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent_core.config.loader import Loaded, load
-from agent_core.config.paths import default_agent_id
+from agent_core.config.paths import default_agent_id, default_scratch_root
 from agent_core.contracts.errors import InvalidConfig
 
 Write = Callable[[str], Path]
@@ -44,7 +44,9 @@ def test_without_any_file_the_embedded_defaults_stand(
     assert loaded.config.agent.id == default_agent_id()
     assert loaded.config.agent.backend == "process"
     assert str(loaded.config.agent.rpc_listen_addr) == "127.0.0.1:6011"
-    assert loaded.config.container.scratch_root == Path("/tmp/backend.ai/scratches")
+    assert loaded.config.container.scratch_root == default_scratch_root()
+    assert default_scratch_root(0) == Path("/tmp/backend.ai/scratches")
+    assert default_scratch_root(1000) == Path("/tmp/backend.ai-1000/scratches")
     assert loaded.config.selection.allow_devices is None
 
 
