@@ -20,6 +20,7 @@ from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.devices import DeviceService
@@ -98,7 +99,11 @@ class Agent:
 
     async def _load_plugins(self) -> PluginHost:
         config = self._config
-        host = PluginHost(config.selection, _plugin_tables(config))
+        host = PluginHost(
+            config.selection,
+            _plugin_tables(config),
+            workers=WorkerPolicy(memory=config.plugins.worker_memory),
+        )
         host.load()
         self._stack.push_async_callback(host.close_all)
         await host.open_all(config.plugins.deadline)
@@ -112,6 +117,7 @@ class Agent:
             Strategy(config.resource.allocation_strategy), config.resource.device_mask
         )
         devices = DeviceService(host.devices(), allocator)
+        host.listen(devices.changed)
         await devices.refresh()
         settings = Settings(
             agent_id=config.agent.id,
@@ -177,6 +183,7 @@ class Agent:
             "devices": _each(
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),
+            "returned devices": self._services.devices.follow(),
             "retention": _each(_RETENTION_INTERVAL, self._forget_once, "retention"),
         }.items():
             self._periodic.append(loop.create_task(work, name=name))

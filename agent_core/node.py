@@ -83,6 +83,10 @@ class NodeService:
         """Show one plugin with its decision trail."""
         return m.PluginDetail.model_validate(self._host.detail(name))
 
+    async def reset_plugin(self, name: str) -> m.PluginRow:
+        """Lift a plugin's quarantine and start its worker anew."""
+        return m.PluginRow.model_validate((await self._host.reset(name)).row())
+
     def devices(self) -> Sequence[m.DeviceRow]:
         """List the devices of all ready plugins."""
         return [

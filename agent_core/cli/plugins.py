@@ -100,9 +100,18 @@ def show_plugin(name: str) -> None:
             "entry point": detail["entry_point"],
             "location": detail["location"],
             "capabilities": detail["capabilities"],
+            "worker": _worker(detail.get("worker")),
         }
     )
     _print_slots(detail["slots"])
+
+
+def _worker(worker: Mapping[str, Any] | None) -> str:
+    if worker is None:
+        return ""
+    pid, restarts = worker["pid"], worker["restarts"]
+    where = "is down" if pid is None else f"pid {pid}, {worker['resident'] >> 20} MiB"
+    return f"{where}, started again {restarts} times" if restarts else where
 
 
 def _print_slots(slots: list[dict[str, Any]]) -> None:
@@ -110,6 +119,26 @@ def _print_slots(slots: list[dict[str, Any]]) -> None:
         click.echo()
         keys = [key for key in slots[0] if not isinstance(slots[0][key], dict)]
         print_table([key.upper() for key in keys], [[shown(s.get(k)) for k in keys] for s in slots])
+
+
+@plugins.command("reset", examples="agentctl plugins reset cuda")
+@click.argument("name")
+def reset_plugin(name: str) -> None:
+    """Lift a plugin's quarantine and start its worker process anew.
+
+    The plugin is opened with the configuration that it had; kernels go on, and keep their devices.
+    """
+    from agent_core.cli.connection import ask
+    from agent_core.cli.output import plain
+    from agent_core.contracts.errors import PluginUnavailable
+
+    row = plain(ask(lambda agent: agent.reset_plugin(name)))
+    if row["state"] != "ready":
+        raise PluginUnavailable(f"{row['kind']} {row['name']!r} is {row['state']}: {row['reason']}")
+    if current().json:
+        print_json(row)
+    else:
+        click.echo(f"{row['kind']} {row['name']} is {row['state']}")
 
 
 @plugins.command("why", examples="agentctl plugins why rocm")

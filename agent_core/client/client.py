@@ -38,6 +38,10 @@ class AgentClient(Caller):
         """Show one plugin, by its name or kind:name."""
         return await self.call(methods.GET_PLUGIN, {"name": name})
 
+    async def reset_plugin(self, name: str) -> m.PluginRow:
+        """Lift a plugin's quarantine and start its worker anew; answers once that was tried."""
+        return await self.call(methods.RESET_PLUGIN, {"name": name})
+
     async def list_devices(self) -> list[m.DeviceRow]:
         """List the devices of all ready plugins."""
         return await self.call(methods.LIST_DEVICES)

@@ -35,6 +35,32 @@ class DeviceService:
         self._allocator = allocator
         self.faults: dict[str, str] = {}
         self._reported: set[str] = set()
+        self._back: set[str] = set()
+        self._returned = asyncio.Event()
+
+    def changed(self, name: str, why: str | None) -> None:
+        """Take a plugin's devices for unknown, or ask it again now that it is back.
+
+        Args:
+            name: The plugin.
+            why: Why nothing is known of it any more; None when it is back.
+        """
+        if name not in self._plugins:
+            return
+        if why is None:
+            self._back.add(name)
+            self._returned.set()
+            return
+        self._reported.discard(name)
+        self._unknown(name, why)
+
+    async def follow(self) -> None:
+        """Ask, for ever, each plugin that came back for its devices."""
+        while True:
+            await self._returned.wait()
+            self._returned.clear()
+            names, self._back = self._back, set()
+            await asyncio.gather(*(self._refresh_one(name) for name in names))
 
     async def refresh(self) -> None:
         """Ask every plugin for its devices; what cannot be learnt leaves the last inventory."""

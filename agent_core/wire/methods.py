@@ -84,6 +84,14 @@ LIST_PLUGINS = _list(
 GET_PLUGIN = _one(
     "get_plugin", _READ, m.GetPlugin, m.PluginDetail, "Show one plugin and the trail of decisions."
 )
+RESET_PLUGIN = _one(
+    "reset_plugin",
+    _OPERATE,
+    m.GetPlugin,
+    m.PluginRow,
+    "Lift the quarantine of a plugin, or its delay, and start its worker anew.",
+    goes_on=True,
+)
 LIST_DEVICES = _list(
     "list_devices", _READ, _NONE, m.DeviceRow, "List the devices of all ready plugins."
 )

@@ -88,6 +88,7 @@ class PluginDetail(PluginRow):
     traceback: str = ""
     hint: str = ""
     lanes: list[dict[str, Any]] = []
+    worker: dict[str, Any] | None = None
 
 
 class DeviceRow(Model):

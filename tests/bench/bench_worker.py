@@ -92,8 +92,8 @@ def main() -> None:
     above = (worker["resident"] - bare()) / 1e6
     small = worker["small"]
     note = (
-        f"inline, in a thread, {inline['small']:.0f} us; a list of 8 devices {worker['large']:.0f} us, inline "
-        f"{inline['large']:.0f} us"
+        f"inline, in a thread, {inline['small']:.0f} us; a list of 8 devices "
+        f"{worker['large']:.0f} us, inline {inline['large']:.0f} us"
     )
     rows = [
         agents.row(

@@ -16,6 +16,7 @@ def test_the_table_has_every_method_under_its_own_name():
         "get_status",
         "list_plugins",
         "get_plugin",
+        "reset_plugin",
         "list_devices",
         "list_slots",
         "list_images",
