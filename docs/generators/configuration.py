@@ -188,7 +188,7 @@ def _default(section: type[Section], name: str, field: FieldInfo, path: tuple[st
     if (*path, name) == ("agent", "id"):
         return "`i-<hostname>`"
     if (*path, name) == ("container", "scratch_root"):
-        return "`/tmp/backend.ai/scratches`, and for others than root `/tmp/backend.ai-<uid>/scratches`"
+        return "`/tmp/backend.ai/scratches`; not as root `/tmp/backend.ai-<uid>/scratches`"
     return code(_toml(field.get_default(call_default_factory=True)))
 
 
