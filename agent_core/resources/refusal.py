@@ -40,7 +40,7 @@ def insufficient(outcome: Outcome, total: Amount, found: Sequence[Remedy]) -> In
     want, slot = outcome.want, outcome.want.slot
     asked, free = want.asked, slot.amount(outcome.free)
     withheld = len(slot.withheld)
-    but = f"; {withheld} more devices get no new grants, see their health" if withheld else ""
+    but = f"; {withheld} more are withheld, `agentctl devices list` says why" if withheld else ""
     missing = asked - free if asked > free else Amount(0)
     return InsufficientResource(
         f"{want.name}={asked} cannot be given: {free} free of {total}{but}",

@@ -107,7 +107,7 @@ def summary(outcome: Outcome, shown: int = KEPT) -> dict[str, Any]:
         shown: How many candidates are named at most; the rest is counted.
     """
     want, slot = outcome.want, outcome.want.slot
-    found = list(steps(outcome))
+    found = list(islice(steps(outcome), shown))
     return {
         "slot": want.name,
         "plugin": want.shelf.plugin,
@@ -117,8 +117,8 @@ def summary(outcome: Outcome, shown: int = KEPT) -> dict[str, Any]:
         "granted": outcome.placed is not None,
         "strategy": outcome.strategy.value,
         "near": sorted(outcome.near),
-        "candidates": [_candidate(step) for step in found[:shown]],
-        "more": max(0, len(found) - shown),
+        "candidates": [_candidate(step) for step in found],
+        "more": len(slot.options) + len(slot.reasons) - len(found),
     }
 
 

@@ -186,7 +186,7 @@ class Trial:
 
     def step(self) -> None:
         choice = self.random.random()
-        if choice < 0.55 or not self.held:
+        if choice < 0.5 or not self.held:
             self.reserve()
         elif choice < 0.98:
             self.release()

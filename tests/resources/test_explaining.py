@@ -125,13 +125,13 @@ def test_what_no_end_of_a_kernel_gives_is_another_nodes():
     assert "at most 1" in found[0].text
 
 
-def test_a_refusal_is_quick_however_many_kernels_run(node):
+def test_a_refusal_looks_at_a_bounded_number_of_kernels():
     allocator = Allocator()
-    allocator.update("cpu", CPU, [core(n) for n in range(2000)])
-    for number in range(2000):
+    allocator.update("cpu", CPU, [core(n) for n in range(500)])
+    for number in range(500):
         allocator.reserve(f"k{number}", 1, amounts(cpu="1"))
     found, _ = remedies(allocator, cpu="2")
     assert len(found[0].kernels) == 2
-    found, _ = remedies(allocator, cpu="1000")
+    found, _ = remedies(allocator, cpu="300")
     assert found[0].kernels == ()
-    assert found[0].text == "free 1000 more cpu by ending kernels"
+    assert found[0].text == "free 300 more cpu by ending kernels"
