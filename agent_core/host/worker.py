@@ -98,8 +98,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """
     parent, name, *descriptors = arguments
     _live_no_longer_than(int(parent), name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The agent ends its workers. A handler, since what is ignored would be so in children too.
+        signal.signal(number, lambda _number, _frame: None)
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     hosted = Hosted()

@@ -43,6 +43,9 @@ class WorkerAdapter:
         candidate: The plugin.
         label: The plugin as messages name it.
         start: Starts the process.
+
+    Attributes:
+        garbled: How many workers were killed for sending what is no answer.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class WorkerAdapter:
         self._config: Mapping[str, Any] = {}
         self._closed = False
         self._changing = threading.Lock()
+        self.garbled = 0
 
     @property
     def process(self) -> WorkerProcess | None:
@@ -166,6 +170,7 @@ class WorkerAdapter:
         try:
             done, reply = process.request(lane, method, to_plain(list(args)), timeout)
         except WorkerLost as exc:
+            self.garbled += isinstance(exc.__cause__, Garbled)
             error = self._unavailable(method, str(exc))
             error.__cause__ = RemoteTraceback(process.output.tail)
             raise error from error.__cause__

@@ -10,6 +10,7 @@ Whoever listens learns when it has been down for longer than the grace, and when
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from agent_core.host.states import PluginState
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.host.worker_adapter import START_TIME, WorkerAdapter
 from agent_core.host.worker_process import END_DEADLINE
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,17 @@ class WorkerKeeper:
             "pid": None if process is None or self._plugin.is_down else process.pid,
             "resident": 0 if process is None else process.resident(),
             "restarts": self._restarts,
+            "garbled": self._adapter.garbled,
         }
 
     async def _keep(self) -> None:
         while True:
-            await self._until_dead()
-            await self._bring_back()
+            try:
+                await self._until_dead()
+                await self._bring_back()
+            except Exception:  # noqa: BLE001 - whatever it is, a plugin must not lose its keeper
+                _log.exception("keeping the worker of %s failed", self._plugin.record.label)
+                await asyncio.sleep(self._policy.longest_delay)
 
     async def _until_dead(self) -> None:
         process = self._adapter.process
@@ -157,8 +165,10 @@ class WorkerKeeper:
         self._tell(self._plugin.record.name, None)
 
     async def _ended(self) -> str:
-        ended = await self._lane.call(self._adapter.end, "end", 2 * END_DEADLINE)
-        return str(ended)
+        try:
+            return str(await self._lane.call(self._adapter.end, "end", 2 * END_DEADLINE))
+        except AgentError as exc:
+            return f"cannot be ended: {exc.message}"
 
     async def _start_again(self) -> None:
         seconds = self._plugin.deadline("open")

@@ -394,6 +394,7 @@ def test_a_worker_that_sends_garbage_is_killed_and_started_again(site, garbage):
                 await acme.call("devices")
             await news.until_back()
             assert await acme.call("prepared") == ["k"]
+            assert host.detail("acme")["worker"]["garbled"] == 1
 
     asyncio.run(main())
 
