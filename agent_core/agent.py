@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +94,39 @@ class Agent:
         self._stack.push_async_callback(owners.stop)
         faults = await adopt_all(self._services, owners)
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
-        warnings = [*self._warnings, *notices, *faults]
+        warnings = [*self._warnings, *notices, *self._strangers(host), *faults]
         kernels = KernelService(self._services, owners)
         node = NodeService(self._config, host, self._services, kernels, warnings)
         self._stack.push_async_callback(self._end_periodic)
         self._begin_periodic(owners)
         await self._serve(node, kernels)
+        # The first to go at a stop: code that runs must not be interrupted since its caller goes.
+        self._stack.callback(owners.detach)
 
     async def _load_plugins(self) -> PluginHost:
         config = self._config
+        tables = _plugin_tables(config)
         host = PluginHost(
             config.selection,
-            _plugin_tables(config),
+            tables,
+            deadline=config.plugins.deadline,
             workers=WorkerPolicy(memory=config.plugins.worker_memory),
         )
         host.load()
         self._stack.push_async_callback(host.close_all)
         await host.open_all(config.plugins.deadline)
         return host
+
+    def _strangers(self, host: PluginHost) -> list[str]:
+        """Sections of plugins that are not installed: nobody reads them."""
+        known = sorted({record.name for record in host.records()})
+        said = []
+        for name in sorted(self._config.plugin.keys() - set(known)):
+            near = get_close_matches(name, known, 1)
+            hint = f"; did you mean [plugin.{near[0]}]?" if near else ""
+            said.append(f"[plugin.{name}] has no effect: no plugin of that name{hint}")
+            log.warning(said[-1])
+        return said
 
     async def _compose(self, host: PluginHost, ledger: Ledger, run_root: Path) -> Services:
         config = self._config
@@ -257,13 +276,23 @@ async def _each(
 
 
 def _private_directory(path: Path) -> None:
+    """Make a directory that is ours alone; one that another user made beforehand is refused."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_stranger(path)
+        if path.parent.parent.stat().st_mode & stat.S_IWOTH:
+            _refuse_stranger(path.parent)  # anybody could have made it before us
+        path.chmod(0o700)
     except OSError as exc:
         raise InvalidConfig(
             f"cannot make the directory {path}: {exc.strerror}",
             hint="Set [agent] var-base-path and ipc-base-path to directories that you can write.",
         ) from exc
+
+
+def _refuse_stranger(path: Path) -> None:
+    if path.stat().st_uid not in (os.geteuid(), 0):
+        raise PermissionError(errno.EPERM, f"{path} belongs to another user")
 
 
 def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
@@ -274,5 +303,7 @@ def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
     tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
     tables["cpu"].setdefault("overcommit", resource.cpu_overcommit)
     tables["mem"].setdefault("overcommit", resource.mem_overcommit)
-    tables.setdefault(container.scratch_type, {}).setdefault("root", str(container.scratch_root))
+    scratch = tables.setdefault(container.scratch_type, {})
+    scratch.setdefault("root", str(container.scratch_root))
+    scratch.setdefault("owner", config.agent.id)
     return tables

@@ -66,7 +66,7 @@ class NodeService:
 
     def _isolation(self) -> str:
         backend = self._services.backend
-        if backend.info.supports("isolation") is Support.YES:
+        if backend.capabilities().get("isolation") is Support.YES:
             return "containers"
         return f"none: backend {backend.info.name!r} isolates nothing"
 
@@ -81,7 +81,12 @@ class NodeService:
 
     def plugin(self, name: str) -> m.PluginDetail:
         """Show one plugin with its decision trail."""
-        return m.PluginDetail.model_validate(self._host.detail(name))
+        detail = self._host.detail(name)
+        backend = self._services.backend
+        if (detail["kind"], detail["name"]) == ("backend", backend.info.name):
+            # What a backend can do is known exactly only once it has met its runtime.
+            detail["capabilities"] = {k: v.value for k, v in backend.capabilities().items()}
+        return m.PluginDetail.model_validate(detail)
 
     async def reset_plugin(self, name: str) -> m.PluginRow:
         """Lift a plugin's quarantine and start its worker anew."""

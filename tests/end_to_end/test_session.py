@@ -1,13 +1,16 @@
 """One session from beginning to end, as a platform's developer sees it over the RPC."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 
 from agent_core.contracts.errors import (
+    AgentError,
     Conflict,
     InsufficientResource,
     InvalidAmount,
@@ -251,3 +254,48 @@ def test_what_code_printed_can_be_read_from_the_log_also_after_the_kernel_has_en
     assert "for the log" in node.agentctl("kernels", "logs", kernel)
     node.destroy(kernel)
     assert "for the log" in node.agentctl("kernels", "logs", kernel)
+
+
+def test_code_goes_on_while_the_agent_is_stopped_and_started(node):
+    node.start()
+    kernel = node.create()
+    work = node.root / "scratches" / kernel / "work"
+    code = (
+        "import os, time\n"
+        "open('begun', 'w').close()\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\n"
+        "answer = 42"
+    )
+
+    def run():
+        with contextlib.suppress(AgentError):
+            node.run(kernel, code)
+
+    caller = threading.Thread(target=run)
+    caller.start()
+    while not (work / "begun").exists():
+        time.sleep(0.01)
+    assert node.end(signal.SIGTERM) == 0
+    caller.join(30)
+    node.start()
+    (work / "go").touch()
+    assert node.run(kernel, "print(answer)")[0] == "42\n"
+    node.destroy(kernel)
+    node.clean()
+
+
+def test_a_section_of_a_plugin_that_is_not_there_is_told(node):
+    node.configure('[plugin.mok]\nfile = "x"\n')
+    node.start()
+    assert any("did you mean [plugin.mock]" in line for line in node.ask("get_status").warnings)
+
+
+def test_a_state_directory_of_another_user_is_refused(node):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make directories of other users")
+    theirs = node.root / "var" / "t"
+    theirs.mkdir(parents=True)
+    os.chown(theirs, 65534, 65534)
+    node.start(ready=False)
+    assert node.wait() == 1
+    assert "belongs to another user" in "\n".join(node.log)
