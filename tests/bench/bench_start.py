@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ from pathlib import Path
 import agents
 
 from agent_core.client import AgentClient
-from agent_core.contracts.errors import AgentUnreachable
 
 TRIES = 7
 DEADLINE = 20.0
@@ -28,15 +28,23 @@ def start_to_answer() -> float:
 async def _start_to_answer(root: Path) -> float:
     began = time.perf_counter()
     with agents.agent(root) as _process:
-        while True:
-            try:
-                async with AgentClient(str(agents.socket(root))) as client:
-                    await client.ping()
-                return (time.perf_counter() - began) * 1e3
-            except AgentUnreachable:
-                if time.perf_counter() - began > DEADLINE:
-                    raise
-                await asyncio.sleep(0.001)
+        while not _listens(str(agents.socket(root))):
+            if time.perf_counter() - began > DEADLINE:
+                raise TimeoutError("the agent did not start")
+            await asyncio.sleep(0.001)
+        async with AgentClient(str(agents.socket(root))) as client:
+            await client.ping()
+        return (time.perf_counter() - began) * 1e3
+
+
+def _listens(path: str) -> bool:
+    """Knock, which costs the machine less than a client that tries again and again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def idle_memory() -> int:
@@ -76,7 +84,7 @@ def main() -> None:
             "<= 350 ms",
             met=started <= 350,
             note=f"[1400 ms]; a bare interpreter takes {python:.0f} ms, importing the libraries "
-            f"used {imports:.0f} ms",
+            f"used {imports:.0f} ms; most of the rest is defining our own data classes",
         ),
         agents.row(
             "resident memory of the idle agent",
