@@ -72,7 +72,9 @@ class Ledger:
     def open(self) -> None:
         """Open or create the database, check it, and begin a new epoch of event ids."""
         try:
-            self._db = self._connect()
+            # Held from here on, so that a file that is no database is closed like any other.
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._prepare(self._db)
             self._check(self._db)
             self._begin_epoch(self._db)
         except sqlite3.Error as exc:
@@ -86,12 +88,10 @@ class Ledger:
         )
         self._thread.start()
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+    def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
-        return db
 
     def _check(self, db: sqlite3.Connection) -> None:
         found = db.execute("PRAGMA user_version").fetchone()[0]
