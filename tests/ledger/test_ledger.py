@@ -171,6 +171,8 @@ def test_a_damaged_ledger_is_detected_at_open(tmp_path):
     path.write_bytes(b"not a database, certainly not" * 100)
     with pytest.raises(LedgerFailed, match="cannot open"):
         Ledger(path).open()
+    open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert str(path) not in open_files
 
 
 def test_a_closed_ledger_refuses_work(tmp_path):
