@@ -171,7 +171,7 @@ def test_a_damaged_ledger_is_detected_at_open(tmp_path):
     path.write_bytes(b"not a database, certainly not" * 100)
     with pytest.raises(LedgerFailed, match="cannot open"):
         Ledger(path).open()
-    open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    open_files = [str(fd.resolve()) for fd in Path("/proc/self/fd").iterdir()]
     assert str(path) not in open_files
 
 
