@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerBackend
@@ -67,4 +67,3 @@ class Services:
     scratch: LoadedPlugin
     runner: KernelRunner
     logs: LogStore
-    base_env: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 AGENTCTL = str(Path(sys.executable).parent / "agentctl")
@@ -33,11 +33,9 @@ allocation-mode = "fractional"
 """
 
 
-def best(tries: int, measure: object) -> float:
+def best(tries: int, measure: Callable[[], float]) -> float:
     """Return the least of several measurements, in the unit that `measure` returns."""
-    if not callable(measure):
-        raise TypeError("measure is not callable")
-    return float(min(measure() for _ in range(tries)))
+    return min(measure() for _ in range(tries))
 
 
 def row(what: str, measured: str, target: str, *, met: bool, note: str) -> dict[str, object]:

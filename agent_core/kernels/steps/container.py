@@ -95,7 +95,7 @@ class ContainerStep(Step):
         for name in sorted(build.spec.env.keys() & plugins.keys()):
             owner = " and ".join(build.edits.sources("env", name))
             build.warnings.append(f"env {name}: set by plugin {owner}, the value asked for is not")
-        below = (self.services.base_env, image_env, own, build.spec.env, launch.env)
+        below = (image_env, own, build.spec.env, launch.env)
         return build.edits.environment(*below)
 
     def _record(self, build: Assembly) -> dict[str, object]:
