@@ -22,7 +22,7 @@ class HoldState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HoldRow:
-    """One acquired thing.
+    """One acquired thing, or one kernel's use of a thing that several share.
 
     Attributes:
         kind: What it is; the step of this name knows how to give it back.
@@ -33,6 +33,7 @@ class HoldRow:
         undo: What is needed to give it back, and nothing else.
         order: Position in the order of taking; given back in reverse.
         note: Why it is dirty.
+        shared: Whether other kernels may hold it too; the last of them gives it back.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class HoldRow:
     undo: Mapping[str, Any] = field(default_factory=dict)
     order: int = 0
     note: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,28 @@
-"""The ledger's tables and their version."""
+"""The ledger's tables, their version, and the way from each older version to the next."""
 
+from collections.abc import Mapping
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
-TABLES: Final = """
+_HOLDS: Final = """
+CREATE TABLE holds (
+    kind        TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    kernel_id   TEXT NOT NULL REFERENCES kernels,
+    incarnation INTEGER NOT NULL,
+    state       TEXT NOT NULL,
+    undo        TEXT NOT NULL,
+    ordinal     INTEGER NOT NULL,
+    note        TEXT NOT NULL,
+    shared      INTEGER NOT NULL,
+    PRIMARY KEY (kind, key, kernel_id)
+) WITHOUT ROWID;
+CREATE INDEX holds_by_kernel ON holds (kernel_id);
+CREATE UNIQUE INDEX holds_of_one ON holds (kind, key) WHERE shared = 0;
+"""
+
+TABLES: Final = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE kernels (
@@ -27,19 +45,7 @@ CREATE TABLE kernels (
 ) WITHOUT ROWID;
 CREATE INDEX kernels_by_end ON kernels (ended_at);
 
-CREATE TABLE holds (
-    kind        TEXT NOT NULL,
-    key         TEXT NOT NULL,
-    kernel_id   TEXT NOT NULL REFERENCES kernels,
-    incarnation INTEGER NOT NULL,
-    state       TEXT NOT NULL,
-    undo        TEXT NOT NULL,
-    ordinal     INTEGER NOT NULL,
-    note        TEXT NOT NULL,
-    PRIMARY KEY (kind, key)
-) WITHOUT ROWID;
-CREATE INDEX holds_by_kernel ON holds (kernel_id);
-
+{_HOLDS}
 CREATE TABLE outbox (
     sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
     epoch      TEXT NOT NULL,
@@ -51,3 +57,15 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
 """
+
+MIGRATIONS: Final[Mapping[int, str]] = {
+    1: f"""
+ALTER TABLE holds RENAME TO holds_1;
+DROP INDEX holds_by_kernel;
+{_HOLDS}
+INSERT INTO holds SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note, 0
+    FROM holds_1;
+DROP TABLE holds_1;
+""",
+}
+"""By version, what turns it into the next one."""

@@ -96,20 +96,24 @@ class Ledger:
     def _check(self, db: sqlite3.Connection) -> None:
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
-            db.executescript(
-                f"BEGIN; {schema.TABLES} PRAGMA user_version = {schema.VERSION}; COMMIT;"
-            )
+            self._become(db, schema.VERSION, schema.TABLES)
         elif found > schema.VERSION:
             raise LedgerFailed(
                 f"the ledger {self._path} has version {found}, this agent knows {schema.VERSION}",
                 hint="Install the newer agent again; a ledger is never downgraded.",
             )
+        for version in range(found or schema.VERSION, schema.VERSION):
+            self._become(db, version + 1, schema.MIGRATIONS[version])
         problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise LedgerFailed(
                 f"the ledger {self._path} is damaged: {problem}",
                 hint="Keep the file for forensics and restore a backup.",
             )
+
+    def _become(self, db: sqlite3.Connection, version: int, script: str) -> None:
+        """Change the tables and the version in one transaction."""
+        db.executescript(f"BEGIN; {script} PRAGMA user_version = {version}; COMMIT;")
 
     def _begin_epoch(self, db: sqlite3.Connection) -> None:
         """A new epoch at each boot, so that an id never repeats even if a tail was lost."""

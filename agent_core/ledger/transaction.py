@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from agent_core.contracts.errors import InternalError
 from agent_core.ledger.rows import EventRow, HoldRow, HoldState, KernelRow
 
 _KERNEL_COLUMNS = tuple(f.name for f in fields(KernelRow))
 _JSON_COLUMNS = {"spec", "warnings", "timings"}
+_HOLD_COLUMNS = "kind, key, kernel_id, incarnation, state, undo, ordinal, note, shared"
 
 
 def _json(value: Any) -> str:
@@ -43,8 +45,32 @@ def _kernel(values: Sequence[Any]) -> KernelRow:
 
 
 def _hold(values: Sequence[Any]) -> HoldRow:
-    kind, key, kernel_id, incarnation, state, undo, order, note = values
-    return HoldRow(kind, key, kernel_id, incarnation, HoldState(state), _table(undo), order, note)
+    kind, key, kernel_id, incarnation, state, undo, order, note, shared = values
+    return HoldRow(
+        kind,
+        key,
+        kernel_id,
+        incarnation,
+        HoldState(state),
+        _table(undo),
+        order,
+        note,
+        bool(shared),
+    )
+
+
+def _hold_values(hold: HoldRow) -> list[Any]:
+    return [
+        hold.kind,
+        hold.key,
+        hold.kernel_id,
+        hold.incarnation,
+        hold.state,
+        _json(hold.undo),
+        hold.order,
+        hold.note,
+        hold.shared,
+    ]
 
 
 def _event(values: Sequence[Any]) -> EventRow:
@@ -110,20 +136,35 @@ class Transaction:
     # ---- holds ----
 
     def put_holds(self, holds: Iterable[HoldRow]) -> None:
-        """Insert holds, or replace the rows of the same kind and key."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO holds VALUES (?,?,?,?,?,?,?,?)",
-            [
-                (h.kind, h.key, h.kernel_id, h.incarnation, h.state, _json(h.undo), h.order, h.note)
-                for h in holds
-            ],
-        )
+        """Insert holds, or replace the rows of the same kind, key and kernel.
+
+        Raises:
+            InternalError: when another kernel holds what is not shared.
+        """
+        try:
+            self._db.executemany(
+                f"INSERT INTO holds ({_HOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) "  # noqa: S608 - a constant
+                "ON CONFLICT (kind, key, kernel_id) DO UPDATE SET incarnation=excluded.incarnation, "
+                "state=excluded.state, undo=excluded.undo, ordinal=excluded.ordinal, "
+                "note=excluded.note, shared=excluded.shared",
+                [_hold_values(hold) for hold in holds],
+            )
+        except sqlite3.IntegrityError as exc:
+            raise InternalError(f"a hold cannot be written: {exc}") from exc
 
     def drop_holds(self, holds: Iterable[HoldRow]) -> None:
         """Delete holds whose things are proven given back."""
         self._db.executemany(
-            "DELETE FROM holds WHERE kind = ? AND key = ?", [(h.kind, h.key) for h in holds]
+            "DELETE FROM holds WHERE kind = ? AND key = ? AND kernel_id = ?",
+            [(h.kind, h.key, h.kernel_id) for h in holds],
         )
+
+    def holders(self, kind: str, key: str) -> list[str]:
+        """List the kernels that hold one thing."""
+        rows = self._db.execute(
+            "SELECT kernel_id FROM holds WHERE kind = ? AND key = ?", [kind, key]
+        )
+        return [row[0] for row in rows]
 
     def mark_holds(self, kernel_id: str, state: HoldState) -> None:
         """Set the state of all holds of one kernel."""
@@ -133,8 +174,7 @@ class Transaction:
         """List the holds of one kernel, or of all, in the order of taking."""
         where, values = ("", []) if kernel_id is None else ("WHERE kernel_id = ?", [kernel_id])
         rows = self._db.execute(
-            "SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note "  # noqa: S608 - a constant
-            f"FROM holds {where} ORDER BY kernel_id, ordinal",
+            f"SELECT {_HOLD_COLUMNS} FROM holds {where} ORDER BY kernel_id, ordinal",  # noqa: S608 - constants
             values,
         )
         return [_hold(row) for row in rows]

@@ -1,6 +1,7 @@
 """The ledger: durable when acknowledged, grouped, owned by one agent, honest about damage."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_core.contracts.errors import LedgerFailed, StateDirectoryInUse
+from agent_core.contracts.errors import InternalError, LedgerFailed, StateDirectoryInUse
 from agent_core.ledger import Commit, HoldRow, HoldState, KernelRow, Ledger, StateLock
 
 PUT = Commit("test-put", "a row of a test")
@@ -277,3 +278,76 @@ def test_rows_whose_data_cannot_be_read_hide_no_others(tmp_path):
 def test_a_lock_that_cannot_be_made_says_where(tmp_path):
     with pytest.raises(LedgerFailed, match="cannot lock the state directory"):
         StateLock(tmp_path / "nowhere").acquire()
+
+
+# ---- who holds what ----------------------------------------------------------------------------
+
+
+def two_kernels(tx):
+    for name in ("k1", "k2"):
+        tx.put_kernel(kernel(name))
+
+
+def test_what_is_not_shared_cannot_be_held_twice(tmp_path):
+    async def body(ledger):
+        await ledger.write(PUT, two_kernels)
+        await ledger.write(PUT, lambda tx: tx.put_holds([HoldRow("port", "30000", "k1")]))
+        second = ledger.write(PUT, lambda tx: tx.put_holds([HoldRow("port", "30000", "k2")]))
+        with pytest.raises(InternalError, match="cannot be written"):
+            await second
+        return await ledger.read(lambda tx: tx.holders("port", "30000"))
+
+    assert run(tmp_path / "l.db", body) == ["k1"]
+
+
+def test_what_is_shared_has_a_row_for_each_kernel_and_each_drops_its_own(tmp_path):
+    def use(name):
+        return HoldRow("network", "n", name, shared=True)
+
+    async def body(ledger):
+        await ledger.write(PUT, two_kernels)
+        await ledger.write(PUT, lambda tx: tx.put_holds([use("k1"), use("k2")]))
+        both = await ledger.read(lambda tx: tx.holders("network", "n"))
+        await ledger.write(PUT, lambda tx: tx.drop_holds([use("k1")]))
+        return both, await ledger.read(lambda tx: tx.holds())
+
+    assert run(tmp_path / "l.db", body) == (["k1", "k2"], [use("k2")])
+
+
+# ---- older versions ----------------------------------------------------------------------------
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kernels (
+    kernel_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL,
+    spec_digest TEXT NOT NULL, created_at REAL NOT NULL, incarnation INTEGER NOT NULL, reason TEXT,
+    message TEXT, exit_code INTEGER, started_at REAL, ended_at REAL, container TEXT,
+    warnings TEXT NOT NULL, timings TEXT NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX kernels_by_end ON kernels (ended_at);
+CREATE TABLE holds (
+    kind TEXT NOT NULL, key TEXT NOT NULL, kernel_id TEXT NOT NULL REFERENCES kernels,
+    incarnation INTEGER NOT NULL, state TEXT NOT NULL, undo TEXT NOT NULL,
+    ordinal INTEGER NOT NULL, note TEXT NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX holds_by_kernel ON holds (kernel_id);
+CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch TEXT NOT NULL, name TEXT NOT NULL,
+    at REAL NOT NULL, kernel_id TEXT, session_id TEXT, data TEXT NOT NULL
+);
+CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
+INSERT INTO kernels VALUES ('k1','s','PREPARING','{"image":"python"}','d',1.0,1,NULL,NULL,NULL,
+    NULL,NULL,NULL,'[]','[]',1);
+INSERT INTO holds VALUES ('scratch','k1','k1',1,'held','{"path":"/x"}',2,'');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_ledger_of_the_first_version_opens_with_all_its_rows(tmp_path):
+    path = tmp_path / "l.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1)
+    read = run(path, lambda ledger: ledger.read(lambda tx: (tx.kernels(), tx.holds())))
+    held = HoldRow("scratch", "k1", "k1", 1, HoldState.HELD, {"path": "/x"}, 2)
+    assert read == ([kernel()], [held])
+    assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
