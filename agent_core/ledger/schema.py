@@ -59,10 +59,9 @@ CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
 """
 
 MIGRATIONS: Final[Mapping[int, str]] = {
-    1: f"""
-ALTER TABLE holds RENAME TO holds_1;
-DROP INDEX holds_by_kernel;
-{_HOLDS}
+    1: "ALTER TABLE holds RENAME TO holds_1; DROP INDEX holds_by_kernel;"
+    + _HOLDS
+    + """
 INSERT INTO holds SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note, 0
     FROM holds_1;
 DROP TABLE holds_1;

@@ -144,9 +144,9 @@ class Transaction:
         try:
             self._db.executemany(
                 f"INSERT INTO holds ({_HOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) "  # noqa: S608 - a constant
-                "ON CONFLICT (kind, key, kernel_id) DO UPDATE SET incarnation=excluded.incarnation, "
-                "state=excluded.state, undo=excluded.undo, ordinal=excluded.ordinal, "
-                "note=excluded.note, shared=excluded.shared",
+                "ON CONFLICT (kind, key, kernel_id) DO UPDATE SET "
+                "incarnation=excluded.incarnation, state=excluded.state, undo=excluded.undo, "
+                "ordinal=excluded.ordinal, note=excluded.note, shared=excluded.shared",
                 [_hold_values(hold) for hold in holds],
             )
         except sqlite3.IntegrityError as exc:
