@@ -58,13 +58,13 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
 """
 
-MIGRATIONS: Final[Mapping[int, str]] = {
-    1: "ALTER TABLE holds RENAME TO holds_1; DROP INDEX holds_by_kernel;"
-    + _HOLDS
-    + """
+_MOVE_HOLDS: Final = """
 INSERT INTO holds SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note, 0
     FROM holds_1;
 DROP TABLE holds_1;
-""",
+"""
+
+MIGRATIONS: Final[Mapping[int, str]] = {
+    1: "ALTER TABLE holds RENAME TO holds_1; DROP INDEX holds_by_kernel;" + _HOLDS + _MOVE_HOLDS,
 }
 """By version, what turns it into the next one."""
