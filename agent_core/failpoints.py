@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from agent_core.contracts.errors import InternalError, InvalidConfig
 
@@ -48,6 +49,32 @@ def declare_commit(label: str, meaning: str) -> tuple[Failpoint, Failpoint]:
         declare(f"commit.{label}.before", f"{meaning}: decided, not yet durable"),
         declare(f"commit.{label}.after", f"{meaning}: durable, nobody knows yet"),
     )
+
+
+class Effect:
+    """One kind of effect outside the agent, with a failpoint on either side of it.
+
+    Declare each as a constant of the module that has it, and do the work inside of ``with``: the
+    second point is passed only when the work is done.
+    """
+
+    __slots__ = ("after", "before")
+
+    def __init__(self, label: str, meaning: str) -> None:
+        self.before = declare(f"effect.{label}.before", f"{meaning}: recorded, not yet done")
+        self.after = declare(f"effect.{label}.after", f"{meaning}: done, not yet recorded")
+
+    def __enter__(self) -> None:
+        hit(self.before)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            hit(self.after)
 
 
 @dataclass(frozen=True, slots=True)

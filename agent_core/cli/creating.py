@@ -1,4 +1,4 @@
-"""Creating a kernel while showing its steps as they are taken."""
+"""Creating and restarting a kernel while showing its steps as they are taken."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 
 from agent_core.cli.options import current
-from agent_core.cli.output import shown
+from agent_core.cli.output import plain, shown
 from agent_core.client.client import AgentClient
 from agent_core.contracts.errors import DeadlineExceeded, KernelFailed
-from agent_core.wire.models import EventItem, KernelDetail
+from agent_core.wire.models import EventItem, KernelDetail, KernelRow
 
 _ARRIVED: Final = frozenset({"kernel.running", "kernel.terminating", "kernel.terminated"})
 
@@ -38,11 +38,41 @@ async def create_kernel(
     created = (await agent.create_kernel(spec)).model_dump(mode="json")
     if not wait:
         return created
-    kernel_id = created["kernel_id"]
+    row = await _arrive(agent, created["kernel_id"], 1, timeout)
+    return {**created, "state": row.state}
+
+
+async def restart_kernel(
+    agent: AgentClient, kernel_id: str, *, wait: bool, timeout: float | None
+) -> dict[str, Any]:
+    """Restart a kernel; returns its row.
+
+    Args:
+        agent: The connected client.
+        kernel_id: Its id or a unique prefix of it.
+        wait: Whether to wait until it runs again.
+        timeout: Seconds to wait; the restart goes on beyond them.
+
+    Raises:
+        KernelFailed: when it ended instead of running.
+        DeadlineExceeded: when it does not run in time.
+        AgentError: when the restart is refused.
+    """
+    before = await agent.get_kernel_status(kernel_id)
+    row = await agent.restart_kernel(before.kernel_id, before.incarnation)
+    if wait:
+        row = await _arrive(agent, row.kernel_id, row.incarnation, timeout)
+    return plain(row)
+
+
+async def _arrive(
+    agent: AgentClient, kernel_id: str, incarnation: int, timeout: float | None
+) -> KernelRow:
+    """Wait until an incarnation runs, and show its steps meanwhile."""
     progress = _Progress(quiet=current().json)
     try:
         async with asyncio.timeout(timeout):
-            await _follow(agent, kernel_id, progress)
+            await _follow(agent, kernel_id, incarnation, progress)
             row = await agent.wait_kernel(kernel_id, ["RUNNING"])
     except TimeoutError as exc:
         raise DeadlineExceeded(
@@ -55,15 +85,17 @@ async def create_kernel(
         progress.done("failed")
         raise _failure(detail)
     progress.done("running")
-    return {**created, "state": row.state}
+    return row
 
 
-async def _follow(agent: AgentClient, kernel_id: str, progress: _Progress) -> None:
+async def _follow(
+    agent: AgentClient, kernel_id: str, incarnation: int, progress: _Progress
+) -> None:
     events = agent.watch_events(kernel_id, follow=True, progress=True)
     async with aclosing(events) as items:
         async for item in items:
             progress.see(item)
-            if item.name in _ARRIVED:
+            if item.name in _ARRIVED and item.data.get("incarnation", 1) >= incarnation:
                 return
 
 

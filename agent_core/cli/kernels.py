@@ -204,6 +204,22 @@ async def _print_logs(agent: AgentClient, kernel_id: str, *, follow: bool) -> No
         print_json({"kernel_id": kernel_id, "text": "".join(texts)})
 
 
+@kernels.command("restart", examples="agentctl kernels restart KERNEL")
+@click.argument("kernel_id", metavar="ID")
+@click.option("--wait/--no-wait", default=True, help="Wait until it runs again, the default.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
+def restart(kernel_id: str, *, wait: bool, timeout: float | None) -> None:
+    """Replace a kernel's container; it keeps its slots, its scratch and its id."""
+    from agent_core.cli.connection import ask
+    from agent_core.cli.creating import restart_kernel
+
+    done = ask(lambda agent: restart_kernel(agent, kernel_id, wait=wait, timeout=timeout))
+    if current().json:
+        print_json(done)
+    else:
+        click.echo(f"{done['kernel_id']}  {done['state']} (incarnation {done['incarnation']})")
+
+
 @kernels.command(
     "destroy",
     examples="agentctl kernels destroy KERNEL\nagentctl kernels destroy ONE TWO --no-wait",

@@ -12,6 +12,7 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "plugins show": m.PluginDetail,
     "plugins why": m.PluginDetail,
     "kernels create": m.Created,
+    "kernels restart": m.KernelRow,
     "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
     "explain": d.Explanation,

@@ -81,6 +81,16 @@ class AgentClient(Caller):
         params = {"kernel_id": kernel_id, "reason": reason}
         return await self.call(methods.DESTROY_KERNEL, params, timeout=timeout)
 
+    async def restart_kernel(
+        self, kernel_id: str, incarnation: int | None = None, *, timeout: Timeout = ...
+    ) -> m.KernelRow:
+        """Restart a kernel; returns once RESTARTING is committed.
+
+        Safe to repeat with the incarnation to replace: a later one is left as it is.
+        """
+        params = {"kernel_id": kernel_id, "incarnation": incarnation}
+        return await self.call(methods.RESTART_KERNEL, params, timeout=timeout)
+
     async def wait_kernel(
         self, kernel_id: str, states: Sequence[str], *, timeout: float | None = None
     ) -> m.KernelRow:

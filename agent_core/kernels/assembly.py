@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from agent_core.contracts.backend import Image, Paths
 from agent_core.contracts.device import Claim
 from agent_core.contracts.edits import MergedEdits
 from agent_core.contracts.scratch import Scratch
+from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.spec import KernelSpec
+from agent_core.ledger import HoldRow
 
 
 @dataclass(slots=True)
@@ -31,6 +34,16 @@ class Assembly:
     paths: Paths | None = None
     runs: Runs | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def next(self, incarnation: int, container: str, held: Iterable[HoldRow]) -> Assembly:
+        """Begin the next incarnation with what this one leaves to it."""
+        return Assembly(
+            spec=self.spec,
+            incarnation=incarnation,
+            container=container,
+            run_dir=self.run_dir,
+            claims=tuple(claim_from_data(hold.undo) for hold in held if hold.kind == "claim"),
+        )
 
 
 def container_name(agent_id: str, kernel_id: str, incarnation: int) -> str:

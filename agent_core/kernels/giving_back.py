@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -12,16 +12,20 @@ import structlog
 
 from agent_core.contracts.backend import ContainerState, ContainerStatus, ExitStatus, Presence
 from agent_core.contracts.errors import AgentError, NotFound
+from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask, items
-from agent_core.kernels.journal import CLEANED, Journal
+from agent_core.kernels.journal import CLEANED, REPLACED, UNUSED, Journal
 from agent_core.kernels.services import Services
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow, HoldState
 
 log = structlog.get_logger(__name__)
 
+STOP = Effect("container-stop", "a container is asked to end, and killed when it does not")
+
 _CONTAINER, _CLAIM, _DEVICE = "container", "claim", "device"
 _Tell = Callable[..., None]
+_Rest = Callable[[float], Awaitable[None]]
 
 
 class GivingBack:
@@ -41,13 +45,36 @@ class GivingBack:
     async def container(self, tell: _Tell) -> None:
         """Give the container back, however long that takes: nothing else may go before it."""
         for hold in [h for h in await self._journal.holds() if h.kind == _CONTAINER]:
-            for pause in self._services.settings.pauses():
-                note = await self._try(hold, tell)
-                if note is None:
-                    break
-                await self._journal.dirty(hold, note)
-                await asyncio.sleep(pause)
+            await self._insist(hold, tell, asyncio.sleep)
             await self._journal.gone(hold, self.exit.code if self.exit else None)
+
+    async def replaced(self, tell: _Tell, rest: _Rest) -> list[HoldRow]:
+        """Give back what a restart makes anew, however long that takes; return what is kept.
+
+        Args:
+            tell: Tells of progress.
+            rest: Waits between two tries; what it raises gives the restart up.
+        """
+        holds = await self._journal.holds()
+        kept = [hold for hold in holds if self._is_kept(hold)]
+        for hold in reversed([hold for hold in holds if hold not in kept]):
+            await self._insist(hold, tell, rest)
+            await self._journal.drop(REPLACED, [hold])
+        self._journal.go_on_after(kept)
+        return kept
+
+    def _is_kept(self, hold: HoldRow) -> bool:
+        step = self._by_kind.get(hold.kind)
+        return step is None or step.kept
+
+    async def _insist(self, hold: HoldRow, tell: _Tell, rest: _Rest) -> None:
+        """Try one hold until it is given back; between two tries it is dirty and visible."""
+        for pause in self._services.settings.pauses():
+            note = await self._try(hold, tell)
+            if note is None:
+                return
+            await self._journal.dirty(hold, note)
+            await rest(pause)
 
     async def rest(self, tell: _Tell) -> tuple[list[HoldRow], list[HoldRow]]:
         """Give everything else back in reverse; return what was given back, and what is dirty."""
@@ -102,9 +129,10 @@ class GivingBack:
             return f"nothing knows how to give back a {hold.kind!r}"
         tell(step, "giving-back")
         try:
-            if hold.kind == _CONTAINER:
-                await self._watch_exit(hold)
-            await step.give_back(hold)
+            if hold.shared:
+                await self._stop_using(step, hold)
+            else:
+                await self._undo(step, hold)
         except AgentError as exc:
             return self._noted(hold, exc.message)
         except TimeoutError:
@@ -114,6 +142,18 @@ class GivingBack:
             return self._noted(hold, f"{type(exc).__name__}: {exc}")
         tell(step, "given-back")
         return None
+
+    async def _undo(self, step: Step, hold: HoldRow) -> None:
+        if hold.kind == _CONTAINER:
+            await self._watch_exit(hold)
+        await step.give_back(hold)
+
+    async def _stop_using(self, step: Step, hold: HoldRow) -> None:
+        """Drop a use; the last one gives the thing back, while nobody else can begin to use it."""
+        async with self._services.sharing.alone(hold):
+            if not await self._journal.others(hold):
+                await step.give_back(hold)
+            await self._journal.drop(UNUSED, [hold])
 
     def _noted(self, hold: HoldRow, note: str) -> str:
         log.warning("could not give back", kind=hold.kind, key=hold.key, error=note)
@@ -140,7 +180,8 @@ class GivingBack:
         status = self._seen(await ask(self._services, backend.inspect(name), "inspect"))
         if status.presence is Presence.ABSENT or status.state is ContainerState.EXITED:
             return status
-        await ask(self._services, backend.stop(name, grace), "stop", extra=grace)
+        with STOP:
+            await ask(self._services, backend.stop(name, grace), "stop", extra=grace)
         return self._seen(await ask(self._services, backend.inspect(name), "inspect"))
 
     def _seen(self, status: ContainerStatus) -> ContainerStatus:

@@ -15,6 +15,9 @@ from agent_core.ledger import Commit, EventRow, HoldRow, HoldState, KernelRow, L
 PREPARING: Final = Commit("kernel-preparing", "a create is accepted, its slots are reserved")
 TAKING: Final = Commit("holds-taking", "a step is about to take something")
 RUNNING: Final = Commit("kernel-running", "a create is complete")
+RESTARTING: Final = Commit("kernel-restarting", "a restart is accepted")
+REPLACED: Final = Commit("hold-replaced", "what a restart makes anew is proven given back")
+UNUSED: Final = Commit("use-dropped", "a kernel does not use any more what others may use")
 TERMINATING: Final = Commit("kernel-terminating", "an end has begun")
 GONE: Final = Commit("container-gone", "a container is proven gone")
 DIRTY: Final = Commit("holds-dirty", "something could not be given back")
@@ -24,6 +27,7 @@ CLEANED: Final = Commit("holds-cleaned", "something dirty was given back at last
 _COMMITS: Final = {
     KernelState.PREPARING: PREPARING,
     KernelState.RUNNING: RUNNING,
+    KernelState.RESTARTING: RESTARTING,
     KernelState.TERMINATING: TERMINATING,
     KernelState.TERMINATED: TERMINATED,
 }
@@ -78,6 +82,15 @@ class Journal:
         fresh = self._numbered(holds, HoldState.TAKING)
         await self._write(TAKING, None, put=[*settled, *fresh])
         self._taken = fresh
+
+    def go_on_after(self, held: Sequence[HoldRow]) -> None:
+        """Number what is taken from now on after what is held."""
+        self._order = max((hold.order for hold in held), default=-1) + 1
+
+    async def others(self, hold: HoldRow) -> list[str]:
+        """List the other kernels that hold the same thing."""
+        holders = await self._ledger.read(lambda tx: tx.holders(hold.kind, hold.key))
+        return [kernel_id for kernel_id in holders if kernel_id != hold.kernel_id]
 
     def settled(self) -> list[HoldRow]:
         """Return what was being taken as held, for the commit that ends the create."""

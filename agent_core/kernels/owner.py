@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from agent_core import clock
 from agent_core.contracts.backend import ExitStatus
-from agent_core.contracts.errors import AgentError, InternalError, KernelFailed, LedgerFailed
-from agent_core.kernels.assembly import Assembly
+from agent_core.contracts.errors import AgentError, LedgerFailed, RunnerUnavailable, WrongState
+from agent_core.kernels.assembly import Assembly, container_name
+from agent_core.kernels.building import Building, StepFailed
 from agent_core.kernels.giving_back import GivingBack
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.journal import Journal
+from agent_core.kernels.restarts import Restarts
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.kernels.steps import Step
-from agent_core.ledger import HoldState
+from agent_core.ledger import HoldRow, HoldState
 
 log = structlog.get_logger(__name__)
-
-_CANCEL_GRACE: Final = 5.0
-"""Seconds that a step has to end when the agent stops."""
-
-
-class _StepFailed(Exception):
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.message)
-        self.ending = ending
 
 
 class Owner:
     """Runs one kernel from where its row says it is until nothing of it is held.
 
-    Others post an `Ending`; whoever waits for a change awaits `changed`.
+    Others post an `Ending` or ask for a restart; whoever waits for a change awaits `changed`.
 
     Args:
         services: What it calls.
         steps: The steps of a create, in order.
         journal: The kernel's rows.
         build: What is known of its parts.
+        renamed: Called with the name of the container that another has taken the place of.
         ended: Called once the kernel is TERMINATED.
 
     Attributes:
@@ -56,18 +49,22 @@ class Owner:
         steps: Sequence[Step],
         journal: Journal,
         build: Assembly,
+        *,
+        renamed: Callable[[Owner, str], None],
         ended: Callable[[Owner], None],
     ) -> None:
         self._services = services
         self._steps = steps
         self.journal = journal
         self.build = build
+        self._renamed = renamed
         self._ended = ended
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._restarts = Restarts()
         self._changed = asyncio.Event()
+        self._building: Building | None = None
         self._whole = False
         self.since = clock.monotonic()
-        self.timings: list[tuple[str, float, float]] = list(journal.row.timings)
         self._giving_back = GivingBack(services, steps, journal)
 
     # ---- for others ----
@@ -92,10 +89,19 @@ class Owner:
         if self.building:
             self.post(Ending(Reason.CREATE_INTERRUPTED, message))
 
-    async def disconnect(self) -> None:
+    async def restart(self) -> None:
+        """Ask for a new incarnation; returns once it is recorded, and goes on by itself.
+
+        Raises:
+            WrongState: when the kernel ends instead.
+            LedgerFailed: when it cannot be recorded; the kernel runs on as it was.
+        """
+        await self._restarts.ask()
+
+    async def disconnect(self, why: AgentError | None = None) -> None:
         """Stop listening for the runner; what it runs goes on."""
         if self.build.runs is not None:
-            await self.build.runs.close()
+            await self.build.runs.close(why)
 
     async def changed(self) -> None:
         """Wait for the next change of state."""
@@ -111,108 +117,94 @@ class Owner:
             await self.disconnect()
 
     async def _live(self) -> Ending:
-        if self.journal.state is KernelState.PREPARING and not self._ending.done():
-            try:
+        try:
+            if self.journal.state is KernelState.PREPARING and not self._ending.done():
                 await self._build()
-            except _StepFailed as failed:
-                return failed.ending
+            while self.journal.state in (KernelState.RUNNING, KernelState.RESTARTING):
+                if self.journal.state is KernelState.RUNNING:
+                    await self._restart_or_end()
+                else:
+                    await self._build_anew()
+        except StepFailed as failed:
+            return failed.ending
         if self.journal.state in (KernelState.TERMINATING, KernelState.TERMINATED):
             row = self.journal.row
             return Ending(row.reason or Reason.USER_REQUESTED, row.message)
-        return await asyncio.shield(self._ending)
+        return self._ending.result()
 
-    async def _build(self) -> None:
+    async def _build(self, held: Sequence[HoldRow] = ()) -> None:
         """Take every step; an ending that is posted meanwhile cancels the one under way."""
-        for step in self._steps:
-            began, ledger_before = time.perf_counter(), self.journal.ledger_seconds
-            self._tell(step, "taking")
-            await self._take(step)
-            seconds = time.perf_counter() - began
-            ledger_seconds = self.journal.ledger_seconds - ledger_before
-            self.timings.append((step.name, seconds, ledger_seconds))
-            self._tell(step, "held", seconds=round(seconds, 6))
-        self._go_on()
-        await self._become_running()
+        self._building = Building(
+            self._services, self._steps, self.journal, self.build, self._ending, self._tell
+        )
+        await self._building.run(held)
+        await self._become_running(self._building.gathered())
 
-    async def _become_running(self) -> None:
+    async def _become_running(self, gathered: Mapping[str, Any]) -> None:
         self._whole = True
         try:
             await self._change(
                 KernelState.RUNNING,
                 put=self.journal.settled(),
                 started_at=clock.wall(),
-                **self._gathered(),
+                **gathered,
             )
         except LedgerFailed as exc:
             why = f"it runs, but that could not be recorded: {exc.message}"
-            raise _StepFailed(Ending(Reason.FAILED_TO_START, why)) from exc
+            raise StepFailed(Ending(Reason.FAILED_TO_START, why)) from exc
 
-    def _gathered(self) -> dict[str, Any]:
-        return {"warnings": tuple(self.build.warnings), "timings": tuple(self.timings)}
+    # ---- the next incarnation ----
 
-    async def _take(self, step: Step) -> None:
+    async def _restart_or_end(self) -> None:
+        """Wait for what comes first; an end goes before a restart."""
+        await self._restarts.asked(self._ending)
+        self._go_on()
         try:
-            # The claims are in the ledger since PREPARING.
-            if step.kind and step.kind != "claim":
-                await self.journal.taking(step.holds(self.build))
-            self._go_on()
-            await self._until_ending(step.take(self.build), interruptible=step.interruptible)
-        except _StepFailed:
-            raise
-        except TimeoutError as exc:
-            raise self._failed(step, KernelFailed("it passed its deadline", hint="")) from exc
-        except AgentError as exc:
-            raise self._failed(step, exc) from exc
-        except Exception as exc:
-            log.exception("step failed", step=step.name, kernel_id=self.kernel_id)
-            raise self._failed(step, InternalError(f"{type(exc).__name__}: {exc}")) from exc
+            await self._begin_restarting()
+        except LedgerFailed as exc:
+            self._restarts.refuse(exc)
+            with contextlib.suppress(AgentError):
+                await self.journal.refresh()
+        else:
+            self._restarts.accept()
+
+    async def _begin_restarting(self) -> None:
+        row = self.journal.row
+        number = row.incarnation + 1
+        name = container_name(self._services.settings.agent_id, row.kernel_id, number)
+        await self._change(KernelState.RESTARTING, incarnation=number, container=name)
+
+    async def _build_anew(self) -> None:
+        """Give the container back and build the next one on what is kept."""
+        row, before = self.journal.row, self.build
+        # What the old container does from here on is our doing, and no end of the kernel.
+        self._renamed(self, before.container)
+        await self.disconnect(
+            RunnerUnavailable(f"kernel {row.kernel_id} is being restarted; what it ran is lost")
+        )
+        held = await self._cleared()
+        self.build = before.next(row.incarnation, row.container or "", held)
+        await self._build(held)
+
+    async def _cleared(self) -> Sequence[HoldRow]:
+        """Give back what is made anew, as often as that is needed; return what is kept."""
+        giving_back = GivingBack(self._services, self._steps, self.journal)
+        pauses = self._services.settings.pauses()
+        while True:
+            try:
+                return await giving_back.replaced(self._tell, self._pause)
+            except AgentError as exc:
+                log.warning("a restart waits", kernel_id=self.kernel_id, error=exc.message)
+            await self._pause(next(pauses))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait between two tries, but not beyond the end of the kernel."""
+        await asyncio.wait({self._ending}, timeout=seconds)
+        self._go_on()
 
     def _go_on(self) -> None:
         if self._ending.done():
-            raise _StepFailed(self._cut_short())
-
-    def _failed(self, step: Step, error: AgentError) -> _StepFailed:
-        posted = self._ending.result() if self._ending.done() else None
-        if posted is not None and posted.reason != Reason.SELF_TERMINATED:
-            return _StepFailed(posted)
-        message = f"step {step.name}: {error.message}"
-        return _StepFailed(
-            Ending(
-                step.failure,
-                message if not error.hint else f"{message} ({error.hint})",
-                posted.exit if posted is not None else None,
-            )
-        )
-
-    async def _until_ending(self, work: Coroutine[Any, Any, None], *, interruptible: bool) -> None:
-        """Run one step's taking; an ending cancels it, or waits for it where it must be whole."""
-        task = asyncio.ensure_future(work)
-        try:
-            waiting: set[asyncio.Future[Any]] = {task, self._ending}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if interruptible:
-                task.cancel()
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_GRACE)
-            if task.done() and not task.cancelled():
-                task.exception()  # what fails now is of no interest, and must not be logged as lost
-            raise
-        if not task.cancelled():
-            task.result()
-            return
-        self._go_on()
-        raise InternalError("it was given up from inside")
-
-    def _cut_short(self) -> Ending:
-        """A container that ends before its kernel runs has failed to start."""
-        ending = self._ending.result()
-        if ending.reason != Reason.SELF_TERMINATED:
-            return ending
-        code = ending.exit.code if ending.exit else None
-        message = f"the container ended before its runner connected, with exit code {code}"
-        return Ending(Reason.FAILED_TO_START, message, ending.exit)
+            raise StepFailed(self._ending.result())
 
     # ---- the end ----
 
@@ -255,13 +247,18 @@ class Owner:
 
     async def _begin_ending(self, ending: Ending) -> None:
         values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
-        if self.journal.state is KernelState.PREPARING:
-            values |= self._gathered()
+        if self._building is not None and self.journal.state is not KernelState.RUNNING:
+            values |= self._building.gathered()
         if ending.exit is not None:
             self._giving_back.exit = ending.exit
             values["exit_code"] = ending.exit.code
             values["message"] = ending.message or _ended_how(ending.exit)
         await self._change(KernelState.TERMINATING, mark=HoldState.RELEASING, **values)
+        self._restarts.refuse(
+            WrongState(
+                f"kernel {self.kernel_id} is ending: {ending.reason}", hint="Create another."
+            )
+        )
 
     # ---- telling ----
 

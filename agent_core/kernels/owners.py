@@ -115,17 +115,28 @@ class Owners:
             owner.post(ending)
 
     def _own(self, journal: Journal, build: Assembly) -> Owner:
-        owner = Owner(self._services, self._steps, journal, build, self._forget)
+        owner = Owner(
+            self._services,
+            self._steps,
+            journal,
+            build,
+            renamed=self._rename,
+            ended=self._forget,
+        )
         kernel_id = owner.kernel_id
-        self._owners[kernel_id] = self._by_container[build.container] = owner
+        self._owners[kernel_id] = self._by_container[journal.row.container or ""] = owner
         task = asyncio.get_running_loop().create_task(owner.run(), name=f"kernel {kernel_id}")
         self._tasks[kernel_id] = task
         task.add_done_callback(lambda done: self._done(kernel_id, done))
         return owner
 
+    def _rename(self, owner: Owner, before: str) -> None:
+        self._by_container.pop(before, None)
+        self._by_container[owner.journal.row.container or ""] = owner
+
     def _forget(self, owner: Owner) -> None:
         self._owners.pop(owner.kernel_id, None)
-        self._by_container.pop(owner.build.container, None)
+        self._by_container.pop(owner.journal.row.container or "", None)
 
     def _done(self, kernel_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(kernel_id, None)

@@ -47,6 +47,10 @@ def plan(row: KernelRow, sighting: ContainerStatus | None, *, rebooted: bool) ->
         return Action(
             Verdict.END, "its row says PREPARING", Ending(Reason.CREATE_INTERRUPTED, message)
         )
+    if state is KernelState.RESTARTING:
+        if rebooted:
+            return Action(Verdict.END, "the node was rebooted", Ending(Reason.REBOOTED))
+        return Action(Verdict.ADOPT, "its row says RESTARTING, and its restart goes on")
     if sighting is None or sighting.presence is Presence.UNKNOWN:
         return Action(Verdict.ADOPT, "nobody can tell whether its container runs")
     return _seen(sighting, rebooted=rebooted)

@@ -51,8 +51,31 @@ class KernelService:
         if owner is None:
             return row_of(row)
         owner.post(Ending(reason))
-        while owner.journal.state in (KernelState.PREPARING, KernelState.RUNNING):
+        while owner.journal.state not in (KernelState.TERMINATING, KernelState.TERMINATED):
             await owner.changed()
+        return row_of(owner.journal.row)
+
+    async def restart(self, kernel_id: str, incarnation: int | None) -> m.KernelRow:
+        """Accept a restart; one that has been accepted already is a success.
+
+        Args:
+            kernel_id: The kernel.
+            incarnation: The one to replace; by default the present one.
+
+        Raises:
+            WrongState: when the kernel is being created, is ending or has ended.
+        """
+        row = await self.find(kernel_id)
+        owner = self._owners.get(row.kernel_id)
+        done = incarnation is not None and row.incarnation > incarnation
+        if done or row.state == KernelState.RESTARTING:
+            return row_of(row)
+        if owner is None or row.state != KernelState.RUNNING:
+            raise WrongState(
+                f"kernel {row.kernel_id} is {row.state}, and only one that runs can be restarted",
+                hint=f"`agentctl kernels show {row.kernel_id}` says why.",
+            )
+        await owner.restart()
         return row_of(owner.journal.row)
 
     def counts(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerBackend
@@ -12,6 +12,7 @@ from agent_core.events.bus import EventBus
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
+from agent_core.kernels.sharing import Sharing
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
 
@@ -67,3 +68,4 @@ class Services:
     scratch: LoadedPlugin
     runner: KernelRunner
     logs: LogStore
+    sharing: Sharing = field(default_factory=Sharing)

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     SELF_TERMINATED = "self-terminated"
     FAILED_TO_CREATE = "failed-to-create"
     FAILED_TO_START = "failed-to-start"
+    FAILED_TO_RESTART = "failed-to-restart"
     CREATE_INTERRUPTED = "create-interrupted"
     CONTAINER_NOT_FOUND = "container-not-found"
     REBOOTED = "ended-by-reboot"
@@ -61,6 +62,7 @@ REASON_MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.SELF_TERMINATED: "its main process ended by itself or was killed from inside",
     Reason.FAILED_TO_CREATE: "a step before the container's start failed",
     Reason.FAILED_TO_START: "the container or its runner did not start",
+    Reason.FAILED_TO_RESTART: "a step of its restart failed",
     Reason.CREATE_INTERRUPTED: "the agent stopped while building it, and it was undone",
     Reason.CONTAINER_NOT_FOUND: "its container was gone when the agent looked",
     Reason.REBOOTED: "the node was rebooted",

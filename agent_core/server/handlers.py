@@ -63,6 +63,9 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
     def destroy(params: m.DestroyKernel) -> object:
         return kernels.destroy(params.kernel_id, params.reason)
 
+    def restart(params: m.RestartKernel) -> object:
+        return kernels.restart(params.kernel_id, params.incarnation)
+
     def wait(params: m.WaitKernel) -> object:
         return kernels.wait(params.kernel_id, params.states)
 
@@ -79,6 +82,7 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
         "list_kernels": list_,
         "get_kernel_status": show,
         "destroy_kernel": destroy,
+        "restart_kernel": restart,
         "wait_kernel": wait,
         "get_logs": logs,
         "watch_events": events,

@@ -68,6 +68,10 @@ class Kernels(Protocol):
         """Accept a destroy; answers once TERMINATING is committed, or at once when it has ended."""
         ...
 
+    async def restart(self, kernel_id: str, incarnation: int | None) -> m.KernelRow:
+        """Accept a restart; answers once RESTARTING is committed, or at once when it was."""
+        ...
+
     async def list(self, *, include_ended: bool) -> Sequence[m.KernelRow]:
         """List kernels, oldest first."""
         ...

@@ -139,6 +139,14 @@ DESTROY_KERNEL = _one(
     "Accept a destroy, answered once TERMINATING is committed; succeeds for what is gone.",
     goes_on=True,
 )
+RESTART_KERNEL = _one(
+    "restart_kernel",
+    _OPERATE,
+    m.RestartKernel,
+    m.KernelRow,
+    "Accept a restart, answered once RESTARTING is committed; slots and scratch are kept.",
+    goes_on=True,
+)
 WAIT_KERNEL = _one(
     "wait_kernel",
     _READ,

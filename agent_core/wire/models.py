@@ -321,6 +321,15 @@ class DestroyKernel(KernelParams):
     reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")] = "user-requested"
 
 
+class RestartKernel(KernelParams):
+    """Parameters of restart_kernel.
+
+    `incarnation` is the one to replace: where a later one is there already, nothing is done.
+    """
+
+    incarnation: Annotated[int, Field(ge=1)] | None = None
+
+
 class WaitKernel(KernelParams):
     """Parameters of wait_kernel: answered once the kernel is in one of the states, or ended."""
 

@@ -120,6 +120,15 @@ class Node:
 
         return asyncio.run(call())
 
+    def talk(self, conversation):
+        """Hold a conversation with the agent: a coroutine function that is given the client."""
+
+        async def call():
+            async with AgentClient(str(self.socket)) as agent:
+                return await conversation(agent)
+
+        return asyncio.run(call())
+
     def create(self, wait: bool = True, **spec):
         """Create a kernel of the python image, and wait until it runs."""
         spec = {"image": "python", "slots": {"cpu": "1", "mem": "64m"}, **spec}

@@ -108,6 +108,9 @@ class Services:
     async def destroy(self, kernel_id, reason):
         return self.row.model_copy(update={"state": "TERMINATING", "reason": reason})
 
+    async def restart(self, kernel_id, incarnation):
+        return self.row.model_copy(update={"state": "RESTARTING", "incarnation": 2})
+
     async def list(self, *, include_ended):
         return [self.row] if include_ended else []
 

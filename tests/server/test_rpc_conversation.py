@@ -39,13 +39,14 @@ CALLS = [
     ("create_kernel", {"spec": {"kernel_id": "k2", "slow": True}}),
     ("create_kernel", {"spec": {}}),
     ("destroy_kernel", KERNEL),
+    ("restart_kernel", KERNEL),
     ("execute_code", {**KERNEL, "run_id": "r", "code": "1"}),
     ("get_logs", {**KERNEL, "follow": True}),
     ("get_logs", KERNEL),
     ("watch_events", {"follow": True}),
     ("send_input", {**KERNEL, "run_id": "r", "text": "x"}),
 ]
-GOES_ON = {"create_kernel", "destroy_kernel", "send_input"}
+GOES_ON = {"create_kernel", "destroy_kernel", "restart_kernel", "send_input"}
 BY_FRAMES = {"malformed-frame", "protocol-mismatch"}
 
 names = st.sampled_from(NAMES)

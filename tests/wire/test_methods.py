@@ -26,6 +26,7 @@ def test_the_table_has_every_method_under_its_own_name():
         "list_kernels",
         "get_kernel_status",
         "destroy_kernel",
+        "restart_kernel",
         "wait_kernel",
         "get_logs",
         "watch_events",
@@ -48,7 +49,7 @@ def test_every_method_has_models_and_a_summary(method):
 
 
 def test_whoever_changes_something_needs_more_than_the_role_of_a_reader():
-    changing = ("create_", "destroy_", "execute_", "send_", "interrupt_")
+    changing = ("create_", "destroy_", "restart_", "execute_", "send_", "interrupt_")
 
     for name, method in METHODS.items():
         if name.startswith(changing):

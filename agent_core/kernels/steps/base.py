@@ -23,12 +23,14 @@ class Step:
         kind: The kind of its holds; empty for a step that acquires nothing.
         interruptible: Whether a destroy may cancel `take` in the middle. A step that hands work
             to a thread or to a runtime is waited for: what it takes must be known to be undone.
+        kept: Whether a restart keeps what it holds; the rest is given back and taken anew.
         failure: The reason of a kernel that fails here.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str] = ""
     interruptible: ClassVar[bool] = False
+    kept: ClassVar[bool] = True
     failure: ClassVar[Reason] = Reason.FAILED_TO_CREATE
 
     def __init__(self, services: Services) -> None:
@@ -40,6 +42,10 @@ class Step:
 
     async def take(self, build: Assembly) -> None:
         """Take it, and add to the assembly what later steps need."""
+
+    async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
+        """Add to the assembly what later steps need of what an earlier incarnation holds."""
+        await self.take(build)
 
     async def give_back(self, hold: HoldRow) -> None:
         """Undo one hold of this kind; succeeds when there is nothing left to undo."""

@@ -9,6 +9,7 @@ from agent_core.contracts.backend import ContainerSpec, Paths, Presence
 from agent_core.contracts.edits import ContainerEdits, MergedEdits
 from agent_core.contracts.errors import InternalError, KernelFailed, WrongState
 from agent_core.contracts.runner import Launch, LaunchContext
+from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import claim_to_data
@@ -16,6 +17,10 @@ from agent_core.kernels.states import Reason
 from agent_core.kernels.steps.base import Step
 from agent_core.kernels.steps.scratch import CONFIG, WORK
 from agent_core.ledger import HoldRow
+
+CREATE = Effect("container-create", "a container is created")
+START = Effect("container-start", "a container is started")
+REMOVE = Effect("container-remove", "a container is removed")
 
 RUNTIME_TYPE = "ai.backend.runtime-type"
 RUNTIME_PATH = "ai.backend.runtime-path"
@@ -26,6 +31,7 @@ class ContainerStep(Step):
 
     name = "container"
     kind = "container"
+    kept = False
 
     def holds(self, build: Assembly) -> Sequence[HoldRow]:
         """One hold, keyed by the name that we chose."""
@@ -48,12 +54,14 @@ class ContainerStep(Step):
             record=self._record(build),
             log_limit=settings.log_limit,
         )
-        await ask(self.services, self.services.backend.create(spec), "create")
+        with CREATE:
+            await ask(self.services, self.services.backend.create(spec), "create")
 
     async def give_back(self, hold: HoldRow) -> None:
         """Remove it, killing it where it runs; returns once it is proven gone."""
         backend = self.services.backend
-        await ask(self.services, backend.remove(hold.key), "remove")
+        with REMOVE:
+            await ask(self.services, backend.remove(hold.key), "remove")
         seen = await ask(self.services, backend.inspect(hold.key), "inspect")
         if seen.presence is not Presence.ABSENT:
             why = f": {seen.reason}" if seen.reason else ""
@@ -118,7 +126,8 @@ class StartStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Start it; the container's hold undoes that too."""
-        await ask(self.services, self.services.backend.start(build.container), "start")
+        with START:
+            await ask(self.services, self.services.backend.start(build.container), "start")
 
 
 class VerifyStep(Step):

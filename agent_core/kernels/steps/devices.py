@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent_core.contracts.edits import MergedEdits
+from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import claim_from_data, claim_to_data
 from agent_core.kernels.steps.base import Step
 from agent_core.kernels.steps.scratch import CONFIG
 from agent_core.ledger import HoldRow
+
+PREPARE = Effect("device-prepare", "a plugin takes the devices of a claim")
+RELEASE = Effect("device-release", "a plugin gives the devices of a claim back")
 
 
 class DevicesStep(Step):
@@ -33,9 +37,11 @@ class DevicesStep(Step):
         for claim in build.claims:
             own = root / claim.plugin
             await asyncio.to_thread(own.mkdir, parents=True, exist_ok=True)
-            edits = await self.services.devices.prepare(claim, str(own))
+            with PREPARE:
+                edits = await self.services.devices.prepare(claim, str(own))
             build.edits = build.edits | MergedEdits.of(claim.plugin, edits)
 
     async def give_back(self, hold: HoldRow) -> None:
         """Release one claim."""
-        await self.services.devices.release(claim_from_data(hold.undo))
+        with RELEASE:
+            await self.services.devices.release(claim_from_data(hold.undo))

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent_core.contracts.errors import InternalError
+from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly, run_dir
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
+
+MAKE = Effect("run-dir-make", "a run directory is made, with the socket in it")
+REMOVE = Effect("run-dir-remove", "a run directory is removed")
 
 
 class RunDirStep(Step):
@@ -20,6 +24,7 @@ class RunDirStep(Step):
 
     name = "socket"
     kind = "run-dir"
+    kept = False
 
     def holds(self, build: Assembly) -> Sequence[HoldRow]:
         """One hold, keyed by the path."""
@@ -28,9 +33,10 @@ class RunDirStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Make the directory and open the link."""
-        build.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        build.runs = Runs(build.spec.kernel_id, build.incarnation, build.run_dir)
-        await build.runs.link.open()
+        with MAKE:
+            build.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            build.runs = Runs(build.spec.kernel_id, build.incarnation, build.run_dir)
+            await build.runs.link.open()
 
     async def give_back(self, hold: HoldRow) -> None:
         """Remove the directory with the socket."""
@@ -38,8 +44,9 @@ class RunDirStep(Step):
         # A row that was tampered with must not make us delete another tree.
         if path != run_dir(path.parent, hold.kernel_id):
             raise InternalError(f"{path} is not a run directory of kernel {hold.kernel_id}")
-        async with asyncio.timeout(self.services.settings.call_timeout):
-            await asyncio.to_thread(_remove, path)
+        with REMOVE:
+            async with asyncio.timeout(self.services.settings.call_timeout):
+                await asyncio.to_thread(_remove, path)
 
 
 def _remove(path: Path) -> None:

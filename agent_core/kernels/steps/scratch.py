@@ -9,9 +9,13 @@ from pathlib import Path
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import PluginContractBroken
 from agent_core.contracts.scratch import Scratch
+from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
+
+CREATE = Effect("scratch-create", "scratch storage is created")
+DESTROY = Effect("scratch-destroy", "scratch storage is destroyed")
 
 WORK, CONFIG = "work", "config"
 
@@ -32,9 +36,10 @@ class ScratchStep(Step):
         size = build.spec.scratch_size
         default = self.services.settings.scratch_size
         limit = Amount.parse_size(size).value if size is not None else default
-        made = await self.services.scratch.call(
-            "create", build.spec.kernel_id, limit, lane="storage"
-        )
+        with CREATE:
+            made = await self.services.scratch.call(
+                "create", build.spec.kernel_id, limit, lane="storage"
+            )
         if not isinstance(made, Scratch):
             name = self.services.scratch.info.name
             raise PluginContractBroken(
@@ -48,7 +53,8 @@ class ScratchStep(Step):
 
     async def give_back(self, hold: HoldRow) -> None:
         """Destroy the scratch with all that is in it."""
-        await self.services.scratch.call("destroy", hold.key, lane="storage")
+        with DESTROY:
+            await self.services.scratch.call("destroy", hold.key, lane="storage")
 
 
 def _layout(scratch: Path) -> None:
