@@ -42,12 +42,12 @@ def test_code_that_runs_during_a_restart_is_told(node):
     code = "import time\nprint('began', flush=True)\nwhile True: time.sleep(0.01)"
 
     async def run_and_restart(agent):
-        with pytest.raises(RunnerUnavailable, match="is being restarted"):
-            async for item in agent.execute_code(kernel, code):
-                if "began" in (getattr(item, "text", None) or ""):
-                    await agent.restart_kernel(kernel)
+        async for item in agent.execute_code(kernel, code):
+            if "began" in (getattr(item, "text", None) or ""):
+                await agent.restart_kernel(kernel)
 
-    node.talk(run_and_restart)
+    with pytest.raises(RunnerUnavailable, match="is being restarted"):
+        node.talk(run_and_restart)
     assert node.ask("wait_kernel", kernel, ["RUNNING"], timeout=30).incarnation == 2
     node.destroy(kernel)
     node.clean()

@@ -1,0 +1,190 @@
+"""A kernel's life on a node with ten others, cut short by SIGKILL at one point after another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent_core.contracts.errors import AgentError, CreateInterrupted, NotFound
+from agent_core.failpoints import REGISTRY
+
+SPEC = {"image": "python", "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5"}}
+PHASES = ("create", "restart", "destroy")
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Point:
+    """One passing of a failpoint: its name, and how often it was passed before in that agent."""
+
+    name: str
+    hit: int
+
+    @property
+    def armed(self) -> str:
+        return f"{self.name}=kill@{self.hit}"
+
+
+class Walk:
+    """A node, ten kernels that must notice nothing, and one whose life is cut short."""
+
+    def __init__(self, node, trace: Path) -> None:
+        self.node = node
+        self.trace = trace
+        self.acknowledged: set[str] = set()
+        self.kernel = ""
+        self._lives = 0
+        node.start()
+        names = [f"n{number}" for number in range(NEIGHBOURS)]
+        self.neighbours = {
+            node.create(kernel_id=name, slots={"mem": "1m"}): self._pid(name) for name in names
+        }
+        self.used = node.used()
+        node.end()
+
+    def _pid(self, kernel_id: str) -> tuple[int, str]:
+        pid = int(self.node.run(kernel_id, "import os; print(os.getpid())")[0])
+        return pid, _start_of(pid)
+
+    # ---- the life ----
+
+    def live(self, last: str) -> None:
+        """Live up to a phase, as far as the agent lives."""
+        self._be_born()
+        for phase in PHASES[: PHASES.index(last) + 1]:
+            try:
+                getattr(self, f"_{phase}")()
+            except AgentError:
+                return
+
+    def _be_born(self) -> None:
+        self.acknowledged.clear()
+        self._lives += 1
+        self.kernel = f"walked-{self._lives}"
+
+    def _create(self) -> None:
+        self.node.ask("create_kernel", {**SPEC, "kernel_id": self.kernel})
+        self.acknowledged.add("create")
+        self.node.ask("wait_kernel", self.kernel, ["RUNNING"], timeout=30)
+
+    def _restart(self) -> None:
+        self.node.ask("restart_kernel", self.kernel, 1)
+        self.acknowledged.add("restart")
+        self.node.ask("wait_kernel", self.kernel, ["RUNNING"], timeout=30)
+
+    def _destroy(self) -> None:
+        self.node.ask("destroy_kernel", self.kernel)
+        self.acknowledged.add("destroy")
+        self.node.ask("wait_kernel", self.kernel, ["TERMINATED"], timeout=30)
+
+    # ---- its points ----
+
+    def points(self, phase: str, skipped: set[str]) -> list[Point]:
+        """Live unharmed up to a phase and list the points that are passed in it."""
+        self.node.start(AGENT_FAILPOINTS_TRACE=str(self.trace))
+        earlier = 0
+        self._be_born()
+        for each in PHASES[: PHASES.index(phase) + 1]:
+            earlier = len(self._passed())
+            getattr(self, f"_{each}")()
+        passed = _numbered(self._passed())
+        self.forget()
+        self.node.end()
+        self.trace.unlink()
+        return [point for point in passed[earlier:] if point.name not in skipped]
+
+    def recovery(self, skipped: set[str]) -> list[Point]:
+        """Start the agent after a crash and list the points that are passed until all is well."""
+        self.node.start(AGENT_FAILPOINTS_TRACE=str(self.trace))
+        self.settled()
+        passed = _numbered(self._passed())
+        self.forget()
+        self.node.end()
+        self.trace.unlink()
+        return [point for point in passed if point.name not in skipped]
+
+    def _passed(self) -> list[str]:
+        return self.trace.read_text().split() if self.trace.exists() else []
+
+    # ---- the crash and what must hold after it ----
+
+    def crash(self, point: Point, phase: str) -> None:
+        """Be killed at a point."""
+        self.node.start(AGENT_FAILPOINTS=point.armed)
+        self.live(phase)
+        self.killed(point)
+
+    def killed(self, point: Point) -> None:
+        assert self.node.wait() == -signal.SIGKILL, point
+
+    def settled(self):
+        """Wait until the kernel is running or gone, and return its row, if it has one."""
+        try:
+            return self.node.ask("wait_kernel", self.kernel, ["RUNNING"], timeout=30)
+        except NotFound:
+            return None
+
+    def check(self, point: Point) -> None:
+        """Whole or undone, acknowledged is durable, nothing is leaked or told twice."""
+        row = self.settled()
+        assert row is not None or "create" not in self.acknowledged, point
+        if row is not None and "destroy" in self.acknowledged:
+            row = self.node.ask("wait_kernel", self.kernel, ["TERMINATED"], timeout=30)
+        if row is not None and row.state == "RUNNING":
+            assert row.incarnation == 2 or "restart" not in self.acknowledged, point
+            assert self.node.run(self.kernel, "print(6 * 7)")[0] == "42\n", point
+        elif row is not None and row.reason == "create-interrupted":
+            with pytest.raises(CreateInterrupted):
+                self.node.ask("create_kernel", {**SPEC, "kernel_id": self.kernel})
+        self.forget()
+        assert self.node.used() == self.used, point
+        assert self.node.ask("list_leaks") == [], point
+        self._check_events(point)
+
+    def _check_events(self, point: Point) -> None:
+        names = Counter(
+            event.name for event in self.node.events() if event.kernel_id == self.kernel
+        )
+        assert names["kernel.preparing"] == names["kernel.terminated"] <= 1, (point, names)
+        assert names["kernel.restarting"] <= 1, (point, names)
+
+    def forget(self) -> None:
+        """Destroy the kernel; a second destroy changes nothing."""
+        for _ in range(2):
+            with contextlib.suppress(AgentError):
+                self.node.destroy(self.kernel)
+
+    def neighbours_live(self) -> None:
+        """The ten run the very processes that they ran at first, and do what they are asked."""
+        rows = {row.kernel_id: row.state for row in self.node.ask("list_kernels")}
+        assert rows == dict.fromkeys(self.neighbours, "RUNNING")
+        for kernel_id, (pid, start) in self.neighbours.items():
+            assert _start_of(pid) == start
+            assert self._pid(kernel_id) == (pid, start)
+
+    def end(self) -> None:
+        """Let the neighbours go; nothing is left of anybody."""
+        for kernel_id in self.neighbours:
+            self.node.destroy(kernel_id)
+        self.node.clean()
+
+
+def _start_of(pid: int) -> str:
+    os.kill(pid, 0)
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _numbered(names: list[str]) -> list[Point]:
+    seen: Counter[str] = Counter()
+    points = []
+    for name in names:
+        assert name in REGISTRY, f"{name} is passed and not declared"
+        seen[name] += 1
+        points.append(Point(name, seen[name]))
+    return points
