@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from agent_core import clock
-from agent_core.config.model import AgentConfig
+from agent_core.config.model import AgentConfig, ContainerSection
 from agent_core.config.pidfile import pid_file
 from agent_core.contracts.backend import ContainerBackend
 from agent_core.contracts.errors import InvalidConfig
@@ -30,6 +30,7 @@ from agent_core.kernels.code import CodeService
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.ports import PortPool, open_pool
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -46,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgotten")
 
+_LOOPBACK = "127.0.0.1"
 _DEVICE_INTERVAL = 30.0
 _RETENTION_INTERVAL = 3600.0
 
@@ -144,13 +146,26 @@ class Agent:
             stop_grace=config.container.stop_grace,
             init_timeout=config.kernel_lifecycles.init_timeout,
             scratch_size=self._scratch_size(host),
+            advertised_host=_advertised_host(config.container),
         )
         runner: KernelRunner = host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")
+        pool = await self._port_pool()
         return Services(
-            settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs
+            settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs, pool
         )
+
+    async def _port_pool(self) -> PortPool:
+        """The ports that kernels publish theirs on, and a word where none can be had now."""
+        container = self._config.container
+        first, last = container.port_range
+        host, cooldown = container.bind_host or _LOOPBACK, container.port_reuse_cooldown_sec
+        pool = await open_pool(range(first, last + 1), host, cooldown)
+        if why := pool.fault():
+            self._warnings += (why,)
+            log.warning(why)
+        return pool
 
     def _scratch_size(self, host: PluginHost) -> int | None:
         """The configured size, where the scratch manager can limit one at all."""
@@ -293,6 +308,13 @@ def _private_directory(path: Path) -> None:
 def _refuse_stranger(path: Path) -> None:
     if path.stat().st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, f"{path} belongs to another user")
+
+
+def _advertised_host(container: ContainerSection) -> str:
+    """Where callers reach published ports: what was set, or the address that they are bound to."""
+    bound = container.bind_host or _LOOPBACK
+    everywhere = bound in ("0.0.0.0", "::")  # noqa: S104 - told apart, not bound
+    return container.advertised_host or (os.uname().nodename if everywhere else bound)
 
 
 def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The kernels of this node: create, list, show, logs, destroy."""
+"""The kernels of this node: create, list, show, ports, logs, destroy."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from agent_core.cli.output import (
 if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
+_PORT_HELP = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
+_PORTS = ("name", "protocol", "container_port", "address")
+_LISTS = ("ports", "grants", "holds", "timings", "usage", "warnings")
 _COLUMNS = {
     "KERNEL": "kernel_id",
     "STATE": "state",
@@ -50,12 +53,14 @@ def kernels() -> None:
     examples="""
         agentctl kernels create --image python --slot cpu=1 --slot mem=256m
         agentctl kernels create --image python --slot cuda.shares=0.5 --env KEY=VALUE --no-wait
+        agentctl kernels create --image python --port web:http:8080
         agentctl kernels create --image python --slot cpu=8 --dry-run
     """,
 )
 @click.option("--image", required=True, help="One of `agentctl images list`.")
 @click.option("--slot", "slots", multiple=True, metavar="SLOT=AMOUNT", help="Such as mem=256m.")
 @click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
+@click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help=_PORT_HELP)
 @click.option("--session-id", metavar="ID", help="The session that it belongs to.")
 @click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
 @click.option("--scratch-size", metavar="SIZE", help="A bound on its scratch storage.")
@@ -67,6 +72,7 @@ def create(
     image: str,
     slots: tuple[str, ...],
     environment: tuple[str, ...],
+    ports: tuple[str, ...],
     session_id: str | None,
     kernel_id: str | None,
     scratch_size: str | None,
@@ -82,6 +88,7 @@ def create(
         "session_id": session_id,
         "kernel_id": kernel_id,
         "scratch_size": scratch_size,
+        "ports": [*ports] or None,
     }
     spec = {name: value for name, value in asked.items() if value is not None}
 
@@ -133,11 +140,12 @@ def show(kernel_id: str, *, timing: bool) -> None:
     if current().json:
         print_json(row)
         return
-    lists = {name: row.pop(name) for name in ("grants", "holds", "timings", "usage", "warnings")}
+    lists = {name: row.pop(name) for name in _LISTS}
     for name in ("created_at", "started_at", "ended_at"):
         row[name] = moment(row[name])
     print_fields({key.replace("_", " "): value for key, value in row.items() if value is not None})
     _print_usage(lists["usage"])
+    _print_list(lists["ports"], _PORTS)
     _print_list(lists["grants"], ("plugin", "slot", "device_id", "amount"))
     _print_list(lists["holds"], ("kind", "key", "state", "owner"))
     if timing:
@@ -173,6 +181,17 @@ def _print_timings(timings: list[dict[str, Any]]) -> None:
         for t in timings
     ]
     print_table(["STEP", "TOOK", "OF IT LEDGER"], cells)
+
+
+@kernels.command("ports", examples="agentctl kernels ports KERNEL")
+@click.argument("kernel_id", metavar="ID")
+def list_ports(kernel_id: str) -> None:
+    """List the ports that a kernel publishes, and where they are reached."""
+    from agent_core.cli.connection import ask
+
+    found = ask(lambda agent: agent.get_kernel_status(kernel_id)).ports
+    columns = {name.upper().replace("_", " "): name for name in _PORTS}
+    print_rows([plain(row) for row in found], columns, empty="it publishes no port")
 
 
 @kernels.command("logs", examples="agentctl kernels logs KERNEL --follow")

@@ -25,6 +25,7 @@ MANY: Final[dict[str, type[m.Model]]] = {
     "slots": m.SlotRow,
     "images list": m.ImageRow,
     "kernels list": m.KernelRow,
+    "kernels ports": m.PortRow,
     "kernels destroy": m.KernelRow,
     "events": m.EventItem,
     "leaks": m.Leak,

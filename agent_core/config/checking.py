@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent_core.config.faults import Fault, did_you_mean
 from agent_core.config.lines import key_lines, line_of
-from agent_core.config.model import Section, kebab
+from agent_core.config.model import AgentConfig, Section, kebab
 from agent_core.config.sources import Layer
 from agent_core.config.units import split_address
 from agent_core.config.vocabulary import ALIASES, PATH_KEYS, PENDING, KeyPath
@@ -166,8 +166,16 @@ def _unknown(origin: Origin, schema: Schema) -> Fault:
 
 
 def _home_of(key: str, path: KeyPath) -> str:
-    homes = [p for p, keys in PENDING.items() if p != path and key in (keys or ())]
+    tables = [*_tables(schema_of(AgentConfig), ()), *PENDING.items()]
+    homes = [table for table, keys in tables if table not in ((), path) and key in (keys or ())]
     return f"it belongs into [{'.'.join(homes[0])}]" if homes else ""
+
+
+def _tables(schema: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, Collection[str]]]:
+    yield path, [key for key, below in schema.items() if below is None]
+    for key, below in schema.items():
+        if below is not None:
+            yield from _tables(below, (*path, key))
 
 
 def _plain(path: KeyPath, value: Any, base: Path) -> Any:

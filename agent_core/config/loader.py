@@ -113,6 +113,8 @@ def _nearest(origins: Mapping[KeyPath, Origin], path: KeyPath) -> tuple[Origin |
     return None, 0
 
 
+_PRIVILEGED: Final = 1024
+
 _PLAIN: Final = {
     "tuple_type": "should be a list",
     "string_type": "should be a text",
@@ -176,3 +178,9 @@ def _cautions(config: AgentConfig) -> Iterator[str]:
     address = config.agent.rpc_listen_addr
     if config.agent.rpc_insecure and address is not None:
         yield f"rpc-insecure = true: anyone who reaches {address} can run code on this node"
+    first, last = config.container.port_range
+    span = f"[container] port-range {first}-{last}"
+    if first < _PRIVILEGED and os.geteuid() != 0:
+        yield f"{span}: only root can listen on ports below {_PRIVILEGED}; they are passed over"
+    if address is not None and first <= address.port <= last:
+        yield f"{span} has the port of rpc-listen-addr, {address.port}, in it; kernels get others"

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent_core.config.paths import (
     AGENT_ID,
@@ -21,7 +21,13 @@ from agent_core.config.paths import (
     default_scratch_root,
 )
 from agent_core.config.selection import Selection
-from agent_core.config.units import read_duration, read_factor, read_size, split_address
+from agent_core.config.units import (
+    read_duration,
+    read_factor,
+    read_port_range,
+    read_size,
+    split_address,
+)
 
 
 def kebab(name: str) -> str:
@@ -62,6 +68,11 @@ Duration = Annotated[
     BeforeValidator(read_duration),
     Field(gt=0, description="seconds, or with a unit: 500ms, 10s, 2m"),
 ]
+Pause = Annotated[
+    float,
+    BeforeValidator(read_duration),
+    Field(ge=0, description="seconds, or with a unit: 30s, 2m; 0 for none"),
+]
 Factor = Annotated[
     str,
     BeforeValidator(read_factor),
@@ -79,6 +90,24 @@ Level = Annotated[
 ]
 LogFormat = Annotated[
     Literal["simple", "verbose", "json"], Field(description="simple, verbose or json")
+]
+
+
+def _in_order(ports: tuple[int, int]) -> tuple[int, int]:
+    if ports[0] > ports[1]:
+        raise ValueError(f"is reversed: {ports[0]} comes after {ports[1]}")
+    return ports
+
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+PortRange = Annotated[
+    tuple[_Port, _Port],
+    BeforeValidator(read_port_range),
+    AfterValidator(_in_order),
+    Field(description='the first and the last port: [30000, 31000], or "30000-31000"'),
+]
+HostName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9._:-]*$", description="an IP address or a host name")
 ]
 
 
@@ -157,6 +186,10 @@ class ContainerSection(Section):
     scratch_size: Size = 0
     runner: Name = "default"
     stop_grace: Duration = 10.0
+    bind_host: HostName = "127.0.0.1"
+    advertised_host: HostName = ""
+    port_range: PortRange = (30000, 31000)
+    port_reuse_cooldown_sec: Pause = 60.0
 
 
 class ResourceSection(Section):

@@ -10,6 +10,8 @@ from agent_core.contracts.amount import Amount
 _FACTOR: Final = re.compile(r"[1-9]\d{0,8}(?:\.\d{1,9})?")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PORT_RANGE: Final = re.compile(r"\[?\s*(\d{1,5})\s*[-,]\s*(\d{1,5})\s*\]?")
+_ENDS: Final = 2
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
@@ -48,6 +50,21 @@ def read_factor(value: object) -> object:
     if _FACTOR.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a decimal of at least 1, such as 1.5")
     return str(Amount.parse(text))
+
+
+def read_port_range(value: object) -> object:
+    """Turn a text such as ``30000-31000`` into its two numbers; what is no text passes unchanged.
+
+    Raises:
+        ValueError: when there are not two ports.
+    """
+    one = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    match = _PORT_RANGE.fullmatch(one.strip()) if isinstance(one, str) else None
+    if match is not None:
+        return int(match[1]), int(match[2])
+    if not isinstance(value, list | tuple) or len(value) != _ENDS:
+        raise ValueError(f"{value!r} is not two ports")
+    return value
 
 
 def split_address(text: str) -> dict[str, str | int] | None:

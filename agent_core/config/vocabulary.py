@@ -24,6 +24,7 @@ ALIASES: Final[Mapping[KeyPath, Alias]] = {
     ("agent", "allowed-compute-plugins"): Alias("allow-compute-plugins", deprecated=True),
     ("agent", "blocked-compute-plugins"): Alias("block-compute-plugins", deprecated=True),
     ("agent", "initial-resource-group-name"): Alias("scaling-group"),
+    ("container", "kernel-host"): Alias("bind-host"),
     ("kernel-lifecycles", "init-timeout-sec"): Alias("init-timeout"),
 }
 
@@ -82,9 +83,8 @@ PENDING: Final[Mapping[KeyPath, frozenset[str] | None]] = {
     ("kernel",): ANY,
     ("kernel-creation-ctx",): ANY,
     ("container",): _keys(
-        "bind-host kernel-host advertised-host krunner-volumes kernel-uid kernel-gid port-range"
-        " port-reuse-cooldown-sec stats-type sandbox-type jail-args scratch-nfs-address"
-        " scratch-nfs-options alternative-bridge swarm-enabled"
+        "krunner-volumes kernel-uid kernel-gid stats-type sandbox-type jail-args"
+        " scratch-nfs-address scratch-nfs-options alternative-bridge swarm-enabled"
     ),
     ("resource",): _keys(
         "reserved-disk allocation-mode memory-align-size allocation-order affinity-policy"

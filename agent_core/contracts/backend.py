@@ -28,6 +28,7 @@ CAPABILITIES: Mapping[str, str] = {
     "limits.memory": "the memory of a container is bounded",
     "limits.pids": "the number of processes of a container is bounded",
     "devices": "device nodes can be withheld and given",
+    "ports": "ports of a container are published on ports of the host",
     "kill.whole": "no process of a killed container can escape",
     "exec": "a further process can be started in a running container",
     "copy": "files can be copied into and out of a container",
@@ -83,6 +84,25 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """One port of a container that is reached at a port of the host.
+
+    Attributes:
+        name: The service behind it; a service may have several ports.
+        protocol: What the service speaks: tcp, http, preopen, vnc or rdp; always over TCP.
+        container_port: Where the service listens inside of the container.
+        host_port: The port of the host, which the core keeps for this container alone.
+        host_ip: The address of the host, or a wildcard for all of its addresses.
+    """
+
+    name: str
+    protocol: str
+    container_port: int
+    host_port: int
+    host_ip: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """All that is needed to create one container.
 
@@ -96,6 +116,8 @@ class ContainerSpec:
         edits: The merged edits of all plugins.
         record: Opaque, stored and returned as it is; never holds secrets.
         log_limit: Bytes of output to keep.
+        ports: What is published on the host. A backend without the capability ``ports`` passes
+            over them: the environment tells the processes to listen on the host's ports.
     """
 
     name: str
@@ -107,6 +129,7 @@ class ContainerSpec:
     edits: ContainerEdits = field(default_factory=ContainerEdits)
     record: Mapping[str, Any] = field(default_factory=dict)
     log_limit: int = 10 << 20
+    ports: tuple[PublishedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

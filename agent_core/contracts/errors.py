@@ -18,7 +18,8 @@
     │   ├── UnknownSlot                unknown-slot
     │   ├── InvalidAmount              invalid-amount
     │   ├── InsufficientResource       insufficient-resource
-    │   └── DevicesUnknown             devices-unknown (retryable)
+    │   ├── DevicesUnknown             devices-unknown (retryable)
+    │   └── NoFreePort                 no-free-port (retryable)
     ├── PluginError                    plugin-failed
     │   ├── PluginDisabled             plugin-disabled
     │   ├── PluginImportFailed         plugin-import-failed
@@ -199,6 +200,18 @@ class DevicesUnknown(ResourceRefused):
 
     code = "devices-unknown"
     hint = "The plugin has not reported since the agent started; try again shortly."
+    retryable = True
+
+
+class NoFreePort(ResourceRefused):
+    """Raised when less ports are free than a kernel publishes; ``details`` says why.
+
+    ``details.retry_after`` is how many seconds the cooldown of given-back ports goes on; None
+    where a kernel has to end first.
+    """
+
+    code = "no-free-port"
+    hint = "Try again after the cooldown, destroy a kernel, or widen [container] port-range."
     retryable = True
 
 

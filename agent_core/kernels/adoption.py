@@ -1,4 +1,4 @@
-"""Going on where an earlier agent stopped: claims restored, kernels adopted, ended or finished."""
+"""Going on where an earlier agent stopped: claims and ports restored, kernels taken over or ended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.published import KIND as PORT
 from agent_core.kernels.reconcile import plan
 from agent_core.kernels.services import Services
 from agent_core.kernels.sightings import Sightings, look_for
@@ -20,13 +21,13 @@ log = structlog.get_logger(__name__)
 
 
 async def adopt_all(services: Services, owners: Owners) -> list[str]:
-    """Restore every claim, then take over every kernel that has not ended or still holds.
+    """Restore every claim and port, then take over every kernel that has not ended or still holds.
 
     Returns:
         What could not be restored or taken over, in words; nothing of it is touched or free.
     """
     rows, holds = await services.ledger.read(lambda tx: (tx.kernels(), tx.holds()))
-    faults = [fault for hold in holds if hold.kind == "claim" for fault in _restore(services, hold)]
+    faults = [fault for hold in holds for fault in _restore(services, hold)]
     holding = {hold.kernel_id for hold in holds}
     left = [row for row in rows if row.ended_at is None or row.kernel_id in holding]
     running = [row for row in left if row.state == KernelState.RUNNING]
@@ -38,6 +39,22 @@ async def adopt_all(services: Services, owners: Owners) -> list[str]:
 
 
 def _restore(services: Services, hold: HoldRow) -> Iterable[str]:
+    """Take what is held in memory too, whatever the state of its row: dirty is not free."""
+    if hold.kind == "claim":
+        return _restore_claim(services, hold)
+    return _restore_port(services, hold) if hold.kind == PORT else ()
+
+
+def _restore_port(services: Services, hold: HoldRow) -> Iterable[str]:
+    try:
+        services.ports.restore(hold.kernel_id, int(hold.key))
+    except ValueError:
+        log.exception("a port cannot be restored", port=hold.key)
+        return [f"port {hold.key} cannot be restored: it may be given to another"]
+    return []
+
+
+def _restore_claim(services: Services, hold: HoldRow) -> Iterable[str]:
     try:
         # The kernel runs all the same, and what it has must not be given to another.
         overdrawn = services.allocator.restore(claim_from_data(hold.undo))

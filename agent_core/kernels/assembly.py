@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent_core.contracts.backend import Image, Paths
+from agent_core.contracts.backend import Image, Paths, PublishedPort
 from agent_core.contracts.device import Claim
 from agent_core.contracts.edits import MergedEdits
 from agent_core.contracts.scratch import Scratch
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.runner.runs import Runs
+from agent_core.kernels.service_ports import ServicePort
 from agent_core.kernels.spec import KernelSpec
 from agent_core.ledger import HoldRow
 
@@ -29,6 +30,8 @@ class Assembly:
     claims: tuple[Claim, ...] = ()
     why: list[dict[str, Any]] = field(default_factory=list)
     image: Image | None = None
+    publishes: tuple[ServicePort, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)
     paths: Paths | None = None

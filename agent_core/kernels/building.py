@@ -124,7 +124,7 @@ class Building:
             for hold in holds:
                 if hold.shared:
                     await alone.enter_async_context(self._services.sharing.alone(hold))
-            if step.kind and step.kind != "claim":
+            if holds:
                 await self._journal.taking(holds)
             self.go_on()
             await self._until_ending(step, step.take(self._build))

@@ -83,7 +83,7 @@ class Creating:
 
     async def _read_rest(self, wanted: KernelSpec, faults: Faults) -> dict[str, Amount]:
         request, slot_faults = parse_request(wanted.slots, self._services.allocator.catalogue)
-        faults.extend([*slot_faults, *self._scratch_faults(wanted)])
+        faults.extend([*slot_faults, *self._scratch_faults(wanted), *self._port_faults(wanted)])
         faults.extend(await self._image_faults(wanted))
         return request
 
@@ -97,6 +97,13 @@ class Creating:
                 hint="Leave scratch_size out, or choose a scratch-type with the size-limit.",
             ),
         )
+
+    def _port_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
+        try:
+            self._services.ports.check(sum(len(each.container_ports) for each in wanted.ports))
+        except AgentError as exc:
+            return (exc,)
+        return ()
 
     async def _image_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
         """A backend that cannot pull knows at once that an image is missing."""

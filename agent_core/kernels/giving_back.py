@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
 
 from agent_core.contracts.backend import ContainerState, ContainerStatus, ExitStatus, Presence
-from agent_core.contracts.errors import AgentError, NotFound
+from agent_core.contracts.errors import AgentError
 from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask, items
 from agent_core.kernels.journal import CLEANED, REPLACED, UNUSED, Journal
@@ -102,18 +101,18 @@ class GivingBack:
                 return
             await asyncio.sleep(pause)
 
-    def freed(self, holds: Sequence[HoldRow]) -> None:
-        """Tell the allocator which claims are free, now that this is durable."""
+    def freed(self, holds: Iterable[HoldRow]) -> None:
+        """Tell the steps what is free, now that this is durable."""
         for hold in holds:
-            if hold.kind == _CLAIM:
-                with contextlib.suppress(NotFound):  # it was never restored: nothing to free
-                    self._services.allocator.release(hold.key)
+            if (step := self._by_kind.get(hold.kind)) is not None:
+                step.freed(hold)
 
     async def _held(self) -> list[HoldRow]:
-        """List what is still held; claims that are not are free, whoever saw their commit."""
+        """List what is still held; what is not is free, whoever saw its commit."""
         held = await self._journal.holds()
-        kept = {hold.key for hold in held if hold.kind == _CLAIM}
-        self.freed([hold for hold in self._given if hold.key not in kept])
+        kept = {(hold.kind, hold.key) for hold in held}
+        ours = (*self._given, *self._journal.unsure)
+        self.freed(hold for hold in ours if (hold.kind, hold.key) not in kept)
         return held
 
     def _kept(self, hold: HoldRow, dirty: Sequence[HoldRow]) -> str | None:

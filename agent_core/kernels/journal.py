@@ -39,6 +39,7 @@ class Journal:
     Attributes:
         row: The kernel as it is in the ledger.
         ledger_seconds: Time that this kernel has waited for commits.
+        unsure: What was to be written when a commit failed; only the ledger knows whether it was.
     """
 
     def __init__(self, ledger: Ledger, bus: EventBus, row: KernelRow) -> None:
@@ -47,6 +48,7 @@ class Journal:
         self.row = row
         self.ledger_seconds = 0.0
         self._taken: list[HoldRow] = []
+        self.unsure: list[HoldRow] = []
         self._order = 0
 
     @property
@@ -80,8 +82,9 @@ class Journal:
         """Write what is about to be taken; what was being taken before is held now."""
         settled = [replace(hold, state=HoldState.HELD) for hold in self._taken]
         fresh = self._numbered(holds, HoldState.TAKING)
+        self.unsure = fresh
         await self._write(TAKING, None, put=[*settled, *fresh])
-        self._taken = fresh
+        self._taken, self.unsure = fresh, []
 
     def go_on_after(self, held: Sequence[HoldRow]) -> None:
         """Number what is taken from now on after what is held."""

@@ -82,19 +82,21 @@ class Owners:
             del self._starting[row.kernel_id]
 
     async def _begin(self, journal: Journal, build: Assembly) -> None:
-        """Write the first row, or free the claims once it is certain that none was written.
+        """Write the first row, or free its holds once it is certain that none was written.
 
-        While nobody can tell, the claims stay taken: unknown is never free.
+        While nobody can tell, they stay taken: unknown is never free.
         """
+        first = self._steps[0]
+        holds = first.holds(build)
         try:
-            await journal.begin(self._steps[0].holds(build))
+            await journal.begin(holds)
         except AgentError as exc:
             kernel_id = journal.row.kernel_id
             log.warning("a create may not be recorded", kernel_id=kernel_id, error=exc.message)
             if await self._services.ledger.read(lambda tx: tx.kernel(kernel_id)) is not None:
                 return
-            for claim in build.claims:
-                self._services.allocator.release(claim.id)
+            for hold in holds:
+                first.freed(hold)
             raise
 
     async def adopt(self, row: KernelRow, ending: Ending | None, run_dir: Path) -> None:

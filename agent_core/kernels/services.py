@@ -12,6 +12,7 @@ from agent_core.events.bus import EventBus
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
+from agent_core.kernels.ports import PortPool
 from agent_core.kernels.sharing import Sharing
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
@@ -33,6 +34,7 @@ class Settings:
         retry_first: Seconds before the first retry of what could not be given back.
         retry_most: Seconds between two retries at the most.
         look_interval: Seconds between two looks for containers that ended without a word.
+        advertised_host: Where callers reach the ports that kernels publish.
     """
 
     agent_id: str
@@ -46,6 +48,7 @@ class Settings:
     retry_first: float = 0.5
     retry_most: float = 60.0
     look_interval: float = 30.0
+    advertised_host: str = "127.0.0.1"
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to wait before each retry, growing, without end."""
@@ -68,4 +71,5 @@ class Services:
     scratch: LoadedPlugin
     runner: KernelRunner
     logs: LogStore
+    ports: PortPool
     sharing: Sharing = field(default_factory=Sharing)

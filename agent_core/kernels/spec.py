@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
+from agent_core.kernels.service_ports import ServicePort, read_services
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -25,6 +26,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "slots": "amounts by slot, as decimal strings or sizes",
     "env": "environment variables; never overrides what a plugin sets",
     "scratch_size": "bytes of scratch, as a size; unlimited when absent",
+    "ports": "services to publish, as tables or as text such as jupyter:http:8080",
 }
 """Every field of a specification and what it means."""
 
@@ -39,10 +41,12 @@ class KernelSpec:
     slots: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     scratch_size: str | None = None
+    ports: tuple[ServicePort, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
-        """Render as plain JSON data."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """Render as plain JSON data; what was asked before there were ports looks the same."""
+        data = {name: getattr(self, name) for name in FIELDS if name != "ports"}
+        return {**data, "ports": [p.to_data() for p in self.ports]} if self.ports else data
 
     @property
     def digest(self) -> str:
@@ -95,6 +99,7 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         slots=_strings(data, "slots", faults),
         env=_environment(data, faults),
         scratch_size=_size(data, "scratch_size", faults),
+        ports=_ports(data, faults),
     )
 
 
@@ -121,6 +126,13 @@ def _size(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
         faults.add(f"{name}: {exc}")
         return None
     return value
+
+
+def _ports(data: Mapping[str, Any], faults: Faults) -> tuple[ServicePort, ...]:
+    services, wrong = read_services(data.get("ports"))
+    for fault in wrong:
+        faults.add(f"ports: {fault}")
+    return services
 
 
 def _strings(data: Mapping[str, Any], name: str, faults: Faults) -> dict[str, str]:

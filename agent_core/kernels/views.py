@@ -9,6 +9,7 @@ from agent_core.contracts.device import Subject
 from agent_core.contracts.errors import AgentError
 from agent_core.kernels.asking import ask
 from agent_core.kernels.claims import claim_from_data
+from agent_core.kernels.published import ports_of
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, KernelRow
@@ -57,6 +58,7 @@ async def detail_of(
             "ended_at": row.ended_at,
             "container": row.container,
             "runner": _runner(owner),
+            "ports": _ports(services.settings.advertised_host, holds),
             "grants": [
                 m.GrantRow(
                     plugin=c.plugin, slot=g.slot, device_id=g.device_id, amount=str(g.amount)
@@ -76,6 +78,21 @@ async def detail_of(
             "kill": services.backend.facts().get("kill", ""),
         }
     )
+
+
+def _ports(host: str, holds: Sequence[HoldRow]) -> list[m.PortRow]:
+    shown = f"[{host}]" if ":" in host else host
+    return [
+        m.PortRow(
+            name=port.name,
+            protocol=port.protocol,
+            container_port=port.container_port,
+            host=host,
+            host_port=port.host_port,
+            address=f"{shown}:{port.host_port}",
+        )
+        for port in ports_of(holds)
+    ]
 
 
 def _runner(owner: Owner | None) -> Literal["connected", "disconnected", "none"]:

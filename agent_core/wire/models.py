@@ -177,6 +177,17 @@ class HoldRow(Model):
     owner: str
 
 
+class PortRow(Model):
+    """One port of a kernel and where it is reached; ``address`` is host and port together."""
+
+    name: str
+    protocol: str
+    container_port: int
+    host: str
+    host_port: int
+    address: str
+
+
 class KernelDetail(KernelRow):
     """One kernel as ``kernels show`` shows it."""
 
@@ -185,6 +196,7 @@ class KernelDetail(KernelRow):
     ended_at: float | None = None
     container: str | None = None
     runner: Literal["connected", "disconnected", "none"] = "none"
+    ports: list[PortRow] = []
     grants: list[GrantRow] = []
     holds: list[HoldRow] = []
     timings: list[StepTiming] = []

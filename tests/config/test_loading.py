@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,7 @@ enabled = false
     assert config.agent.pid_file == tmp_path / "agent.pid"
     assert config.container.scratch_root == tmp_path / "scratches"
     assert config.container.scratch_size == 1 << 30
+    assert config.container.port_range == (30000, 31000)
     assert config.resource.reserved_mem == 1 << 30
     assert config.resource.reserved_cpu == 2
     assert config.logging.level == "INFO"
@@ -105,7 +107,6 @@ enabled = false
     assert loaded.warnings == (
         f"{path}:3: [etcd] known but not yet in effect: addr, namespace",
         f"{path}:10: [agent] known but not yet in effect: event-loop",
-        f"{path}:12: [container] known but not yet in effect: port-range",
         f"{path}:31: [resource] known but not yet in effect: reserved-disk",
         f"{path}:33: [debug.coredump] known but not yet in effect: enabled",
     )
@@ -187,8 +188,9 @@ mock = 3
     assert "512M" in str(hints["container.scratch-size"])
 
 
-def test_a_known_key_in_the_wrong_table_is_told_where_it_belongs(write: Write) -> None:
-    (fault,) = faults_of(write("[agent]\nport-range = [1, 2]\n"))
+@pytest.mark.parametrize("key", ["port-range", "krunner-volumes"])
+def test_a_known_key_in_the_wrong_table_is_told_where_it_belongs(write: Write, key: str) -> None:
+    (fault,) = faults_of(write(f"[agent]\n{key} = [1, 2]\n"))
     assert fault["what"] == "is an unknown key"
     assert "[container]" in str(fault["hint"])
 
@@ -386,3 +388,71 @@ def test_a_fault_is_told_in_words_for_operators(tmp_path, text, said):
 
     assert said in refused.value.message
     assert "config check" in (refused.value.hint or "")
+
+
+# ---- ports that kernels publish theirs on ------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["[4000, 4010]", '"4000-4010"', '["4000", "4010"]'])
+def test_a_range_of_ports_has_several_spellings(write: Write, text: str) -> None:
+    config = read(write(f"[container]\nport-range = {text}\n")).config
+    assert config.container.port_range == (4000, 4010)
+
+
+@pytest.mark.parametrize("name", ["BACKEND_CONTAINER_PORT_RANGE", "AGENT_CONTAINER__PORT_RANGE"])
+@pytest.mark.parametrize("text", ["4000-4010", "4000,4010", "[4000, 4010]"])
+def test_a_range_of_ports_comes_from_the_environment_too(
+    write: Write, name: str, text: str
+) -> None:
+    config = read(write(""), **{name: text}).config
+    assert config.container.port_range == (4000, 4010)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[4010, 4000]", "is reversed: 4010 comes after 4000"),
+        ("[0, 4000]", "greater than or equal to 1"),
+        ("[4000, 65536]", "less than or equal to 65535"),
+        ("[4000]", "[4000] is not two ports"),
+        ("[4000, 4001, 4002]", "is not two ports"),
+        ('"4000"', "'4000' is not two ports"),
+        ("4000", "4000 is not two ports"),
+    ],
+)
+def test_a_range_that_is_none_is_a_fault(write: Write, text: str, part: str) -> None:
+    fault = faults_of(write(f"[container]\nport-range = {text}\n"))[0]
+    assert str(fault["key"]).startswith("container.port-range")
+    assert part in str(fault["what"])
+
+
+def test_the_cooldown_may_be_none_but_not_negative(write: Write) -> None:
+    config = read(write("[container]\nport-reuse-cooldown-sec = 0\n")).config
+    assert config.container.port_reuse_cooldown_sec == 0
+    (fault,) = faults_of(write("[container]\nport-reuse-cooldown-sec = -1\n"))
+    assert "0 for none" in str(fault["hint"])
+
+
+def test_the_older_name_of_the_address_is_known(write: Write) -> None:
+    config = read(write('[container]\nkernel-host = "0.0.0.0"\n')).config
+    assert config.container.bind_host == "0.0.0.0"
+    (fault,) = faults_of(write('[container]\nbind-host = "http://here/"\n'))
+    assert "host name" in str(fault["hint"])
+
+
+def test_ports_that_only_root_can_have_are_told(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("[container]\nport-range = [1000, 2000]\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert read(path).warnings == ()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (warning,) = read(path).warnings
+    assert "only root can listen on ports below 1024" in warning
+
+
+def test_a_range_that_has_the_port_of_the_rpc_in_it_is_told(write: Write) -> None:
+    (warning,) = read(write("[container]\nport-range = [6000, 7000]\n")).warnings
+    assert "rpc-listen-addr, 6011" in warning
+    text = '[agent]\nrpc-listen-addr = "none"\n[container]\nport-range = [6000, 7000]\n'
+    assert read(write(text)).warnings == ()

@@ -17,6 +17,7 @@ from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.ports import PortPool
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -49,6 +50,15 @@ class World:
         self.options |= {"retry_first": 0.001, "retry_most": 0.005, "look_interval": 60}
         self.options |= {"run_root": root / "k"}
         self.started = None
+        self.ports, self.cooldown = range(30000, 30004), 60.0
+        self.foreign = set()
+        self.seconds = 0.0
+
+    def _now(self):
+        return self.seconds
+
+    def _obstacle(self, host, port):
+        return "somebody listens" if port in self.foreign else None
 
     # ---- one agent ----
 
@@ -71,6 +81,7 @@ class World:
             self.scratch_plugin,
             FakeRunner(),
             LogStore(self.root / "logs"),
+            PortPool(self.ports, cooldown=self.cooldown, obstacle=self._obstacle, now=self._now),
         )
         self.owners = Owners(self.services)
         self.kernels = KernelService(self.services, self.owners)
@@ -162,6 +173,7 @@ class World:
         await self.idle()
         assert await self.holds() == {}
         assert self.allocator.claims() == ()
+        assert self.services.ports.held == {}
         assert await self.leaks() == []
         assert self.backend.specs == {}
         for fake in self.fakes:

@@ -122,6 +122,7 @@ class FakeBackend(ContainerBackend):
         self.exits = {}
         self.unknown = set()
         self.mute = False
+        self.labels = {}
         self.told = []
         self.pulse = asyncio.Event()
         self.runners = {}
@@ -159,7 +160,7 @@ class FakeBackend(ContainerBackend):
 
     async def inspect_image(self, name):
         await self.script.on("inspect_image", None)
-        return Image(name)
+        return Image(name, labels=self.labels)
 
     async def create(self, spec):
         await self.script.on("create", kernel_of(spec.name))

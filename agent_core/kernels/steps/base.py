@@ -49,3 +49,6 @@ class Step:
 
     async def give_back(self, hold: HoldRow) -> None:
         """Undo one hold of this kind; succeeds when there is nothing left to undo."""
+
+    def freed(self, hold: HoldRow) -> None:
+        """Forget one hold that is durably gone, or was never written; told more than once."""

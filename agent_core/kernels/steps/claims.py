@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
+from agent_core.contracts.errors import NotFound
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import explained
 from agent_core.kernels.steps.base import Step
@@ -25,3 +27,8 @@ class ClaimsStep(Step):
             HoldRow(self.kind, c.id, c.kernel_id, c.incarnation, undo=explained(c, build.why))
             for c in build.claims
         ]
+
+    def freed(self, hold: HoldRow) -> None:
+        """Let the allocator give it again."""
+        with contextlib.suppress(NotFound):  # it was never restored: nothing to free
+            self.services.allocator.release(hold.key)

@@ -8,11 +8,13 @@ from pathlib import Path
 from agent_core.contracts.backend import ContainerSpec, Paths, Presence
 from agent_core.contracts.edits import ContainerEdits, MergedEdits
 from agent_core.contracts.errors import InternalError, KernelFailed, WrongState
+from agent_core.contracts.info import Support
 from agent_core.contracts.runner import Launch, LaunchContext
 from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import claim_to_data
+from agent_core.kernels.published import environment, port_to_data
 from agent_core.kernels.states import Reason
 from agent_core.kernels.steps.base import Step
 from agent_core.kernels.steps.scratch import CONFIG, WORK
@@ -53,6 +55,7 @@ class ContainerStep(Step):
             edits=build.edits.resolve(),
             record=self._record(build),
             log_limit=settings.log_limit,
+            ports=build.ports,
         )
         with CREATE:
             await ask(self.services, self.services.backend.create(spec), "create")
@@ -98,6 +101,7 @@ class ContainerStep(Step):
             "HOME": str(Path(build.paths.scratch if build.paths else "/") / WORK),
             "BACKENDAI_KERNEL_ID": build.spec.kernel_id,
             "BACKENDAI_SESSION_ID": build.spec.session_id,
+            **environment(build.ports, mapped=self._maps_ports()),
         }
         plugins = build.edits.resolve().env
         for name in sorted(build.spec.env.keys() & plugins.keys()):
@@ -105,6 +109,9 @@ class ContainerStep(Step):
             build.warnings.append(f"env {name}: set by plugin {owner}, the value asked for is not")
         below = (image_env, own, build.spec.env, launch.env)
         return build.edits.environment(*below)
+
+    def _maps_ports(self) -> bool:
+        return self.services.backend.capabilities().get("ports") is Support.YES
 
     def _record(self, build: Assembly) -> dict[str, object]:
         return {
@@ -115,6 +122,7 @@ class ContainerStep(Step):
             "image": build.spec.image,
             "slots": dict(build.spec.slots),
             "claims": [claim_to_data(claim) for claim in build.claims],
+            "ports": [port_to_data(port) for port in build.ports],
         }
 
 
