@@ -14,7 +14,11 @@ import pytest
 from agent_core.contracts.errors import AgentError, CreateInterrupted, NotFound
 from agent_core.failpoints import REGISTRY
 
-SPEC = {"image": "python", "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5"}}
+SPEC = {
+    "image": "python",
+    "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5"},
+    "ports": "web:http:8080",
+}
 PHASES = ("create", "restart", "destroy")
 NEIGHBOURS = 10
 
@@ -43,14 +47,20 @@ class Walk:
         node.start()
         names = [f"n{number}" for number in range(NEIGHBOURS)]
         self.neighbours = {
-            node.create(kernel_id=name, slots={"mem": "1m"}): self._pid(name) for name in names
+            node.create(kernel_id=name, slots={"mem": "1m"}, ports=SPEC["ports"]): self._pid(name)
+            for name in names
         }
+        self.ports = {name: self._port(name) for name in names}
         self.used = node.used()
         node.end()
 
     def _pid(self, kernel_id: str) -> tuple[int, str]:
         pid = int(self.node.run(kernel_id, "import os; print(os.getpid())")[0])
         return pid, _start_of(pid)
+
+    def _port(self, kernel_id: str) -> int:
+        (port,) = self.node.ask("get_kernel_status", kernel_id).ports
+        return port.host_port
 
     # ---- the life ----
 
@@ -139,6 +149,7 @@ class Walk:
         if row is not None and row.state == "RUNNING":
             assert row.incarnation == 2 or "restart" not in self.acknowledged, point
             assert self.node.run(self.kernel, "print(6 * 7)")[0] == "42\n", point
+            assert self._port(self.kernel) not in self.ports.values(), point
         elif row is not None and row.reason == "create-interrupted":
             with pytest.raises(CreateInterrupted):
                 self.node.ask("create_kernel", {**SPEC, "kernel_id": self.kernel})
@@ -167,6 +178,8 @@ class Walk:
         for kernel_id, (pid, start) in self.neighbours.items():
             assert _start_of(pid) == start
             assert self._pid(kernel_id) == (pid, start)
+        assert {name: self._port(name) for name in self.neighbours} == self.ports
+        assert len({*self.ports.values()}) == NEIGHBOURS
 
     def end(self) -> None:
         """Let the neighbours go; nothing is left of anybody."""
