@@ -1,4 +1,4 @@
-"""Going on where an earlier agent stopped: claims and ports restored, kernels taken over or ended."""
+"""Going on where an earlier agent stopped: claims and ports restored, kernels adopted or ended."""
 
 from __future__ import annotations
 

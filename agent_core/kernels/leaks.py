@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from agent_core.contracts.backend import ContainerStatus, Presence
 from agent_core.kernels.asking import ask
@@ -15,6 +16,8 @@ from agent_core.wire.models import Leak
 _Holds = Mapping[tuple[str, str], HoldRow]
 _Found = dict[tuple[str, str], tuple[str | None, str, str]]
 """What exists by kind and key: its kernel, its state, and where it is."""
+
+_GIVERS: Final = {"claim": "the allocator", "port": "the pool of ports"}
 
 
 async def find_leaks(services: Services) -> list[Leak]:
@@ -56,6 +59,8 @@ async def _world(services: Services, containers: Sequence[ContainerStatus]) -> _
         world.update({("device", i): (None, "prepared", f"by plugin {plugin}") for i in claim_ids})
     for claim in services.allocator.claims():
         world["claim", claim.id] = (claim.kernel_id, "allocated", f"of plugin {claim.plugin}")
+    for port, holder in services.ports.held.items():
+        world["port", str(port)] = (holder, "given", "by the pool of ports")
     for c in containers:
         kernel = c.record.get("kernel_id")
         state = c.state.value if c.state else c.presence.value
@@ -96,10 +101,10 @@ def _missing(
 
 
 def _unclaimed(before: _Holds, after: _Holds, world: _Found) -> Iterator[Leak]:
-    """Claims that the ledger has and the allocator does not know: they may be given twice."""
+    """Claims and ports that the ledger has and their giver does not know: given twice, maybe."""
     for key, hold in before.items():
-        if hold.kind == "claim" and key in after and key not in world:
-            yield _leak(hold, "the ledger holds it, the allocator does not know it")
+        if (giver := _GIVERS.get(hold.kind)) and key in after and key not in world:
+            yield _leak(hold, f"the ledger holds it, {giver} does not know it")
 
 
 def _leak(hold: HoldRow, detail: str) -> Leak:

@@ -362,6 +362,28 @@ def test_after_a_crash_a_running_kernel_has_its_ports_and_nobody_else_gets_them(
     live(body)
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_restart_keeps_the_ports_whatever_its_image_says_by_then(live, crash):
+    async def body(world):
+        await start(world, ports=TWO)
+        before = (await world.kernels.show("k")).ports
+        if crash:
+            await world.crash()
+            await world.start()
+        world.backend.labels = {"ai.backend.service-ports": "more:tcp:7000"}
+        await world.kernels.restart("k", None)
+        row = await world.kernels.wait("k", ["RUNNING"])
+        assert (row.state, row.incarnation) == ("RUNNING", 2)
+        assert (await world.kernels.show("k")).ports == before
+        spec = world.backend.specs["t.k.2.main.0"]
+        assert [port.host_port for port in spec.ports] == [30000, 30001]
+        assert spec.env["BACKENDAI_SERVICE_PORTS"] == "web:http:30000,tb:tcp:30001"
+        await end(world)
+        await world.clean()
+
+    live(body)
+
+
 @pytest.mark.parametrize("method", ["scratch", "create", "start"])
 def test_after_a_crash_in_a_create_its_ports_are_given_back(live, method):
     async def body(world):
@@ -488,3 +510,26 @@ def test_a_name_is_looked_up_once_at_the_start():
 def test_a_name_that_nobody_knows_is_a_fault_of_the_configuration():
     with pytest.raises(InvalidConfig, match=r"no\.such\.host\.invalid"):
         asyncio.run(open_pool(range(30000, 30010), "no.such.host.invalid", 60))
+
+
+# ---- the ledger against the pool ---------------------------------------------------------------
+
+
+def test_a_port_that_the_pool_and_the_ledger_disagree_on_is_a_leak(live):
+    async def body(world):
+        await start(world, ports=TWO)
+        pool = world.services.ports
+        assert await world.leaks() == []
+        pool.restore("nobody", 40000)
+        pool.release("k", 30001)
+        leaks = {leak.key: (leak.kind, leak.kernel_id, leak.detail) for leak in await world.leaks()}
+        assert leaks == {
+            "40000": ("port", "nobody", "by the pool of ports"),
+            "30001": ("port", "k", "the ledger holds it, the pool of ports does not know it"),
+        }
+        pool.restore("k", 30001)
+        pool.release("nobody", 40000)
+        await end(world)
+        await world.clean()
+
+    live(body)
