@@ -204,7 +204,7 @@ class DevicesUnknown(ResourceRefused):
 
 
 class NoFreePort(ResourceRefused):
-    """Raised when less ports are free than a kernel publishes; ``details`` says why.
+    """Raised when fewer ports are free than a kernel publishes; ``details`` says why.
 
     ``details.retry_after`` is how many seconds the cooldown of given-back ports goes on; None
     where a kernel has to end first.

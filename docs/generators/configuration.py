@@ -77,6 +77,17 @@ MEANINGS: Mapping[str, str] = {
     "container.scratch-size": "the size of a kernel's scratch; 0 is without limit",
     "container.runner": "the one kernel runner to load",
     "container.stop-grace": "how long a container may take to end before it is killed",
+    "container.bind-host": (
+        "the address that kernels' ports are published on; `0.0.0.0` is all of this node's"
+    ),
+    "container.advertised-host": (
+        "where callers reach published ports; empty: `bind-host`, or the host's name where that "
+        "is every address"
+    ),
+    "container.port-range": "the ports that kernels' ports are published on, both ends included",
+    "container.port-reuse-cooldown-sec": (
+        "how long a port that was given back rests before it is given again"
+    ),
     "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
     "resource.reserved-mem": "how much memory is kept from kernels",
     "resource.cpu-overcommit": (

@@ -12,7 +12,8 @@ _CAPABILITIES = """# Capabilities
 A backend declares as data what it can do on this node: `yes`, `no` or `unknown`. What nobody
 declared is unknown. `agentctl plugins show NAME` prints what a plugin declares of itself. What a
 kernel needs and the backend lacks is refused as [`unsupported`](errors.md#unsupported) before the
-backend takes anything; the kernel's create is undone.
+backend takes anything; the kernel's create is undone. Without `ports` nothing is refused: processes
+[listen on the node's ports](../how-to/publish-ports.md#listen-where-you-are-told) themselves.
 
 """
 _PROCESS = """

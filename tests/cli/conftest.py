@@ -171,7 +171,15 @@ class Services:
         grant = m.GrantRow(plugin="mem", slot="mem", device_id="root", amount="1")
         usage = m.MeasurementRow(metric="mem", value=1 << 20, unit="bytes", at=1.0)
         timing = m.StepTiming(step="slots", seconds=0.001)
-        lists = {"grants": [grant], "usage": [usage], "timings": [timing]}
+        port = m.PortRow(
+            name="web",
+            protocol="http",
+            container_port=8080,
+            host="node",
+            host_port=30000,
+            address="node:30000",
+        )
+        lists = {"ports": [port], "grants": [grant], "usage": [usage], "timings": [timing]}
         return m.KernelDetail(**fields, **lists)
 
     async def wait(self, kernel_id, states):

@@ -4,7 +4,15 @@ import pytest
 
 from agent_core.wire import models as m
 
-ARRAYS = ["devices list", "slots", "images list", "kernels list", "leaks", "events"]
+ARRAYS = [
+    "devices list",
+    "slots",
+    "images list",
+    "kernels list",
+    "kernels ports k1",
+    "leaks",
+    "events",
+]
 OBJECTS = ["status", "plugins show mock", "plugins why mock", "kernels show k1"]
 
 
@@ -111,6 +119,7 @@ def test_followed_events_are_one_object_in_each_line(agent, agentctl):
 def test_creating_waits_and_shows_each_step_once(agent, agentctl):
     done = agentctl(
         *("kernels", "create", "--image", "python", "--slot", "cpu=1", "--slot", "mem=256m"),
+        *("--port", "web:http:8080", "--port", "tb:tcp:[6006,6007]"),
         *("--env", "A=b=c", "--kernel-id", "k1", "--session-id", "s1", "-f", agent.config),
     )
     assert (done.code, done.out) == (0, "k1\n")
@@ -122,6 +131,7 @@ def test_creating_waits_and_shows_each_step_once(agent, agentctl):
             "env": {"A": "b=c"},
             "session_id": "s1",
             "kernel_id": "k1",
+            "ports": ["web:http:8080", "tb:tcp:[6006,6007]"],
         }
     ]
 
