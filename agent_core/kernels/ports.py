@@ -143,19 +143,26 @@ def find_obstacle(host: str, port: int) -> str | None:
     Raises:
         InvalidConfig: when the address is not one of this node.
     """
+    try:
+        _bind(host, port)
+    except OSError as exc:
+        if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+            return exc.strerror
+        if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        raise InvalidConfig(
+            f"[container] bind-host: nothing can listen at {host}: {exc.strerror}",
+            hint=_ADDRESS_HINT,
+        ) from exc
+    return None
+
+
+def _bind(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Servers set this too: without it every closing connection would be in the way.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-                return exc.strerror
-            raise InvalidConfig(
-                f"[container] bind-host: nothing can listen at {host}: {exc.strerror}",
-                hint=_ADDRESS_HINT,
-            ) from exc
-    return None
+        probe.bind((host, port))
 
 
 async def open_pool(ports: range, host: str, cooldown: float) -> PortPool:

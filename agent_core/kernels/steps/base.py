@@ -51,4 +51,4 @@ class Step:
         """Undo one hold of this kind; succeeds when there is nothing left to undo."""
 
     def freed(self, hold: HoldRow) -> None:
-        """Forget one hold that is durably gone, or was never written; told more than once."""
+        """Forget one hold that is durably gone, or was never written; may be told twice."""
