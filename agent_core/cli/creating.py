@@ -83,7 +83,7 @@ async def _arrive(
     progress.catch_up(detail)
     if row.state != "RUNNING":
         progress.done("failed")
-        raise _failure(detail)
+        raise failure(detail)
     progress.done("running")
     return row
 
@@ -99,7 +99,8 @@ async def _follow(
                 return
 
 
-def _failure(detail: KernelDetail) -> KernelFailed:
+def failure(detail: KernelDetail) -> KernelFailed:
+    """Say why a kernel did not run."""
     reason = detail.reason or "it ended"
     message = f": {detail.message}" if detail.message else ""
     return KernelFailed(

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "slots": "agent_core.cli.node:slots",
     "images": "agent_core.cli.node:images",
     "kernels": "agent_core.cli.kernels:kernels",
+    "sessions": "agent_core.cli.sessions:sessions",
     "explain": "agent_core.cli.explaining:explain",
     "exec": "agent_core.cli.execution:execute",
     "events": "agent_core.cli.events:events",

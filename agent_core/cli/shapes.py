@@ -13,6 +13,7 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "plugins why": m.PluginDetail,
     "kernels create": m.Created,
     "kernels restart": m.KernelRow,
+    "sessions create": m.SessionCreated,
     "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
     "explain": d.Explanation,
@@ -27,6 +28,8 @@ MANY: Final[dict[str, type[m.Model]]] = {
     "kernels list": m.KernelRow,
     "kernels ports": m.PortRow,
     "kernels destroy": m.KernelRow,
+    "sessions list": m.SessionRow,
+    "sessions destroy": m.KernelRow,
     "events": m.EventItem,
     "leaks": m.Leak,
 }

@@ -98,6 +98,28 @@ class AgentClient(Caller):
         params = {"kernel_id": kernel_id, "states": list(states)}
         return await self.call(methods.WAIT_KERNEL, params, timeout=timeout)
 
+    async def create_session(
+        self,
+        kernels: Sequence[Mapping[str, Any]],
+        session_id: str | None = None,
+        *,
+        timeout: Timeout = ...,
+    ) -> m.SessionCreated:
+        """Create all kernels of a session, or none. Safe to repeat with the same session id."""
+        params = {"session_id": session_id, "kernels": [dict(spec) for spec in kernels]}
+        return await self.call(methods.CREATE_SESSION, params, timeout=timeout)
+
+    async def list_sessions(self, *, include_ended: bool = False) -> list[m.SessionRow]:
+        """List sessions with their kernels, oldest first."""
+        return await self.call(methods.LIST_SESSIONS, {"all": include_ended})
+
+    async def destroy_session(
+        self, session_id: str, reason: str = "user-requested", *, timeout: Timeout = ...
+    ) -> list[m.KernelRow]:
+        """Destroy all kernels of a session. Safe to repeat."""
+        params = {"session_id": session_id, "reason": reason}
+        return await self.call(methods.DESTROY_SESSION, params, timeout=timeout)
+
     async def get_logs(
         self, kernel_id: str, *, follow: bool = False
     ) -> AsyncGenerator[m.LogItem, None]:

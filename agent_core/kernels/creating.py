@@ -6,24 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_core import clock
-from agent_core.contracts.amount import Amount
-from agent_core.contracts.errors import (
-    AgentError,
-    Conflict,
-    CreateInterrupted,
-    Unsupported,
-    WrongState,
-)
-from agent_core.contracts.info import Support
-from agent_core.kernels.asking import ask
+from agent_core.contracts.errors import AgentError
+from agent_core.kernels.admission import Admission, Asked
 from agent_core.kernels.assembly import Assembly, container_name, run_dir
 from agent_core.kernels.explaining import plan_of
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.repeating import repeated
 from agent_core.kernels.services import Services
-from agent_core.kernels.spec import Faults, KernelSpec, read_spec
-from agent_core.kernels.states import KernelState, Reason
+from agent_core.kernels.sessions import place
+from agent_core.kernels.spec import Faults, KernelSpec
+from agent_core.kernels.states import KernelState
 from agent_core.ledger import KernelRow
-from agent_core.resources.slots import parse_request
 from agent_core.wire import decisions as d
 from agent_core.wire import models as m
 
@@ -34,6 +27,7 @@ class Creating:
     def __init__(self, services: Services, owners: Owners) -> None:
         self._services = services
         self._owners = owners
+        self._admission = Admission(services)
 
     async def create(self, data: Mapping[str, Any]) -> m.Created:
         """Accept a create; answers once PREPARING is durable. Idempotent by kernel id.
@@ -45,16 +39,61 @@ class Creating:
             CreateInterrupted: when this very create was undone after a crash.
             WrongState: when the kernel of this id has ended.
         """
+        return (await self._create([("", data)]))[0]
+
+    async def create_together(
+        self, session_id: str, specs: Sequence[Mapping[str, Any]]
+    ) -> list[m.Created]:
+        """Accept all kernels of a session at once, or none of them. Idempotent by their ids.
+
+        Raises:
+            InvalidSpec: when a specification has faults, all of them named.
+            AgentError: as `create`, of the first kernel that cannot be had.
+        """
+        placed = place(session_id, specs)
+        return await self._create([(f"kernels[{i}].", spec) for i, spec in enumerate(placed)])
+
+    async def _create(self, specs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[m.Created]:
         faults = Faults()
-        wanted = read_spec(data, faults)
-        readable = not faults.errors
-        request = await self._read_rest(wanted, faults)
+        asked = [await self._read(prefix, data, faults) for prefix, data in specs]
         # What was accepted once stays accepted, whatever this node lacks meanwhile. From here to
         # the start nothing else is awaited, so that no second create can come between.
-        row = await self._owners.row(wanted.kernel_id) if readable else None
-        if row is not None:
-            return _repeated(row, wanted)
+        if all(each.readable for each in asked):
+            rows = await self._owners.rows([each.wanted.kernel_id for each in asked])
+            if any(rows):
+                return repeated(rows, [each.wanted for each in asked])
         faults.raise_if_any()
+        kernels = self._reserved(asked)
+        await self._owners.start(kernels)
+        return [
+            m.Created(kernel_id=row.kernel_id, session_id=row.session_id, state=row.state)
+            for row, _ in kernels
+        ]
+
+    async def _read(self, prefix: str, data: Mapping[str, Any], faults: Faults) -> Asked:
+        own = Faults()
+        asked = await self._admission.read(data, own)
+        faults.extend(own.within(prefix))
+        return asked
+
+    def _reserved(self, asked: Sequence[Asked]) -> list[tuple[KernelRow, Assembly]]:
+        """Reserve the slots of all kernels, or of none."""
+        kernels: list[tuple[KernelRow, Assembly]] = []
+        allocator = self._services.allocator
+        try:
+            for each in asked:
+                decision = allocator.reserve(each.wanted.kernel_id, 1, each.request)
+                row, build = self._begun(each.wanted)
+                build.claims, build.why = decision.claims, decision.summary()
+                kernels.append((row, build))
+        except AgentError:
+            for _, build in kernels:
+                for claim in build.claims:
+                    allocator.release(claim.id)
+            raise
+        return kernels
+
+    def _begun(self, wanted: KernelSpec) -> tuple[KernelRow, Assembly]:
         row = self._first_row(wanted)
         build = Assembly(
             spec=wanted,
@@ -62,10 +101,7 @@ class Creating:
             container=row.container or "",
             run_dir=run_dir(self._services.settings.run_root, row.kernel_id),
         )
-        decision = self._services.allocator.reserve(wanted.kernel_id, 1, request)
-        build.claims, build.why = decision.claims, decision.summary()
-        await self._owners.start(row, build)
-        return m.Created(kernel_id=row.kernel_id, session_id=row.session_id, state=row.state)
+        return row, build
 
     async def plan(self, data: Mapping[str, Any]) -> d.Plan:
         """Decide what a create would get now, and why; takes nothing.
@@ -75,46 +111,10 @@ class Creating:
             AgentError: when the slots can never be granted as they are asked.
         """
         faults = Faults()
-        wanted = read_spec(data, faults)
-        request = await self._read_rest(wanted, faults)
+        asked = await self._admission.read(data, faults)
         faults.raise_if_any()
-        plan = self._services.allocator.plan(wanted.kernel_id, 1, request)
-        return plan_of(wanted.kernel_id, plan)
-
-    async def _read_rest(self, wanted: KernelSpec, faults: Faults) -> dict[str, Amount]:
-        request, slot_faults = parse_request(wanted.slots, self._services.allocator.catalogue)
-        faults.extend([*slot_faults, *self._scratch_faults(wanted), *self._port_faults(wanted)])
-        faults.extend(await self._image_faults(wanted))
-        return request
-
-    def _scratch_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
-        scratch = self._services.scratch
-        if wanted.scratch_size is None or scratch.info.supports("size-limit") is not Support.NO:
-            return ()
-        return (
-            Unsupported(
-                f"scratch_size: {scratch.record.label} has no limits",
-                hint="Leave scratch_size out, or choose a scratch-type with the size-limit.",
-            ),
-        )
-
-    def _port_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
-        try:
-            self._services.ports.check(sum(len(each.container_ports) for each in wanted.ports))
-        except AgentError as exc:
-            return (exc,)
-        return ()
-
-    async def _image_faults(self, wanted: KernelSpec) -> Sequence[AgentError]:
-        """A backend that cannot pull knows at once that an image is missing."""
-        backend = self._services.backend
-        if not wanted.image or backend.info.supports("images.pull") is not Support.NO:
-            return ()
-        try:
-            await ask(self._services, backend.inspect_image(wanted.image), "inspect_image")
-        except AgentError as exc:
-            return (exc,)
-        return ()
+        kernel_id = asked.wanted.kernel_id
+        return plan_of(kernel_id, self._services.allocator.plan(kernel_id, 1, asked.request))
 
     def _first_row(self, wanted: KernelSpec) -> KernelRow:
         return KernelRow(
@@ -127,18 +127,3 @@ class Creating:
             container=container_name(self._services.settings.agent_id, wanted.kernel_id, 1),
         )
 
-
-def _repeated(row: KernelRow, wanted: KernelSpec) -> m.Created:
-    """Answer a create of an id that is known."""
-    if row.spec_digest != wanted.digest:
-        raise Conflict(
-            f"kernel {wanted.kernel_id} exists with another specification",
-            hint="Use a new kernel id, or repeat the first specification exactly.",
-        )
-    if row.reason == Reason.CREATE_INTERRUPTED:
-        raise CreateInterrupted(f"the create of kernel {wanted.kernel_id} was interrupted")
-    if row.ended_at is not None:
-        raise WrongState(
-            f"kernel {wanted.kernel_id} has ended: {row.reason}", hint="Use a new kernel id."
-        )
-    return m.Created(kernel_id=row.kernel_id, session_id=row.session_id, state=row.state)

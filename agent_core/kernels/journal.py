@@ -56,10 +56,25 @@ class Journal:
         """The kernel's state."""
         return KernelState(self.row.state)
 
-    async def begin(self, holds: Iterable[HoldRow]) -> None:
-        """Write the first row with what is held from the beginning, and tell of it."""
-        held = self._numbered(holds, HoldState.HELD)
-        await self._write(PREPARING, self.row, put=held, tell=(None, KernelState.PREPARING))
+    @staticmethod
+    async def begin(firsts: Sequence[tuple[Journal, Sequence[HoldRow]]]) -> None:
+        """Write the first rows of kernels that begin together, and tell of them.
+
+        Args:
+            firsts: Journals of one ledger, each with what its kernel holds from the beginning.
+        """
+        held = [each._numbered(holds, HoldState.HELD) for each, holds in firsts]
+
+        def work(tx: Transaction) -> list[EventRow]:
+            events = []
+            for (journal, _), holds in zip(firsts, held, strict=True):
+                tx.put_kernel(journal.row)
+                tx.put_holds(holds)
+                events.append(_tell(tx, journal.row, None, KernelState.PREPARING))
+            return events
+
+        first, _ = firsts[0]
+        first._bus.published(await first._ledger.write(PREPARING, work))
 
     async def change(
         self,

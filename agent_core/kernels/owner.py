@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 
@@ -26,6 +26,19 @@ from agent_core.ledger import HoldRow, HoldState
 log = structlog.get_logger(__name__)
 
 
+class Register(Protocol):
+    """Knows the owners of all kernels."""
+
+    def renamed(self, owner: Owner, before: str) -> None:
+        """Hear that another container has taken the place of this one."""
+
+    def ending(self, owner: Owner) -> None:
+        """Hear that the kernel is TERMINATING, durably; told again after a failure."""
+
+    def ended(self, owner: Owner) -> None:
+        """Hear that the kernel is TERMINATED, durably; told again after a failure."""
+
+
 class Owner:
     """Runs one kernel from where its row says it is until nothing of it is held.
 
@@ -36,8 +49,7 @@ class Owner:
         steps: The steps of a create, in order.
         journal: The kernel's rows.
         build: What is known of its parts.
-        renamed: Called with the name of the container that another has taken the place of.
-        ended: Called once the kernel is TERMINATED.
+        register: Where it is found, and what is told of what becomes of it.
 
     Attributes:
         since: Monotonic seconds of the last change; what was observed earlier says nothing of it.
@@ -49,16 +61,13 @@ class Owner:
         steps: Sequence[Step],
         journal: Journal,
         build: Assembly,
-        *,
-        renamed: Callable[[Owner, str], None],
-        ended: Callable[[Owner], None],
+        register: Register,
     ) -> None:
         self._services = services
         self._steps = steps
         self.journal = journal
         self.build = build
-        self._renamed = renamed
-        self._ended = ended
+        self._register = register
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._restarts = Restarts()
         self._changed = asyncio.Event()
@@ -151,7 +160,9 @@ class Owner:
             )
         except LedgerFailed as exc:
             why = f"it runs, but that could not be recorded: {exc.message}"
-            raise StepFailed(Ending(Reason.FAILED_TO_START, why)) from exc
+            first = self.build.incarnation == 1
+            reason = Reason.FAILED_TO_START if first else Reason.FAILED_TO_RESTART
+            raise StepFailed(Ending(reason, why)) from exc
 
     # ---- the next incarnation ----
 
@@ -178,7 +189,7 @@ class Owner:
         """Give the container back and build the next one on what is kept."""
         row, before = self.journal.row, self.build
         # What the old container does from here on is our doing, and no end of the kernel.
-        self._renamed(self, before.container)
+        self._register.renamed(self, before.container)
         await self.disconnect(
             RunnerUnavailable(f"kernel {row.kernel_id} is being restarted; what it ran is lost")
         )
@@ -226,12 +237,13 @@ class Owner:
     async def _end(self, ending: Ending) -> None:
         if self.journal.state is not KernelState.TERMINATED:
             await self._give_back(ending)
-        self._ended(self)
+        self._register.ended(self)
         await self._giving_back.leftovers()
 
     async def _give_back(self, ending: Ending) -> None:
         if self.journal.state is not KernelState.TERMINATING:
             await self._begin_ending(ending)
+        self._register.ending(self)
         await self.disconnect()
         await self._giving_back.container(self._tell)
         given, left = await self._giving_back.rest(self._tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,7 @@ from agent_core.kernels.owner import Owner
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.services import Services
 from agent_core.kernels.spec import Faults, read_spec
-from agent_core.kernels.states import KernelState
+from agent_core.kernels.states import NEVER_WHOLE, KernelState, Reason
 from agent_core.kernels.steps import make_steps
 from agent_core.ledger import KernelRow
 
@@ -32,9 +32,10 @@ class Owners:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._steps = make_steps(services)
-        self._starting: dict[str, asyncio.Task[Owner]] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
         self._owners: dict[str, Owner] = {}
         self._by_container: dict[str, Owner] = {}
+        self._by_session: dict[str, dict[str, Owner]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     # ---- looking ----
@@ -45,6 +46,18 @@ class Owners:
 
     def __iter__(self) -> Iterator[Owner]:
         return iter([*self._owners.values()])
+
+    def of_session(self, session_id: str) -> list[Owner]:
+        """List the owners of a session's kernels that have not ended."""
+        return [*self._by_session.get(session_id, {}).values()]
+
+    async def rows(self, kernel_ids: Sequence[str]) -> list[KernelRow | None]:
+        """Find the rows of kernels by their whole ids, all at one moment."""
+        while True:
+            rows = [await self.row(kernel_id) for kernel_id in kernel_ids]
+            unknown = [k for k, row in zip(kernel_ids, rows, strict=True) if row is None]
+            if not any(k in self._starting or k in self._owners for k in unknown):
+                return rows
 
     async def row(self, kernel_id: str) -> KernelRow | None:
         """Find a kernel's row by its whole id; one that is being begun is waited for."""
@@ -60,43 +73,48 @@ class Owners:
 
     # ---- beginning ----
 
-    async def start(self, row: KernelRow, build: Assembly) -> Owner:
-        """Make a kernel durable with its claims and begin to build it.
+    async def start(self, kernels: Sequence[tuple[KernelRow, Assembly]]) -> None:
+        """Make kernels durable with their claims, all or none, and begin to build them.
 
-        A caller who goes away does not stop it. Nothing may be awaited between the `row` that
-        found no such kernel and this call.
+        A caller who goes away does not stop it. Nothing may be awaited between the `rows` that
+        found no such kernels and this call.
 
         Raises:
-            LedgerFailed: when it cannot be recorded; its claims are free again.
+            LedgerFailed: when they cannot be recorded; their claims are free again.
         """
-        task = asyncio.get_running_loop().create_task(self._start(row, build))
-        self._starting[row.kernel_id] = task
-        return await asyncio.shield(task)
+        task = asyncio.get_running_loop().create_task(self._start(kernels))
+        self._starting |= {row.kernel_id: task for row, _ in kernels}
+        await asyncio.shield(task)
 
-    async def _start(self, row: KernelRow, build: Assembly) -> Owner:
-        journal = Journal(self._services.ledger, self._services.bus, row)
+    async def _start(self, kernels: Sequence[tuple[KernelRow, Assembly]]) -> None:
+        ledger, bus = self._services.ledger, self._services.bus
+        begun = [(Journal(ledger, bus, row), build) for row, build in kernels]
         try:
-            await self._begin(journal, build)
-            return self._own(journal, build)
+            await self._begin(begun)
+            for journal, build in begun:
+                self._own(journal, build)
         finally:
-            del self._starting[row.kernel_id]
+            for row, _ in kernels:
+                del self._starting[row.kernel_id]
 
-    async def _begin(self, journal: Journal, build: Assembly) -> None:
-        """Write the first row, or free its holds once it is certain that none was written.
+    async def _begin(self, begun: Sequence[tuple[Journal, Assembly]]) -> None:
+        """Write the first rows, or free their holds once it is certain that none was written.
 
         While nobody can tell, they stay taken: unknown is never free.
         """
         first = self._steps[0]
-        holds = first.holds(build)
+        firsts = [(journal, first.holds(build)) for journal, build in begun]
         try:
-            await journal.begin(holds)
+            await Journal.begin(firsts)
         except AgentError as exc:
-            kernel_id = journal.row.kernel_id
+            kernel_id = begun[0][0].row.kernel_id
             log.warning("a create may not be recorded", kernel_id=kernel_id, error=exc.message)
+            # All rows are of one transaction.
             if await self._services.ledger.read(lambda tx: tx.kernel(kernel_id)) is not None:
                 return
-            for hold in holds:
-                first.freed(hold)
+            for _, holds in firsts:
+                for hold in holds:
+                    first.freed(hold)
             raise
 
     async def adopt(self, row: KernelRow, ending: Ending | None, run_dir: Path) -> None:
@@ -112,7 +130,7 @@ class Owners:
             build.runs = await _link(row, run_dir)
         owner = self._own(Journal(self._services.ledger, self._services.bus, row), build)
         if row.ended_at is not None:
-            self._forget(owner)
+            self.ended(owner)
         if ending is not None:
             owner.post(ending)
 
@@ -122,23 +140,40 @@ class Owners:
             self._steps,
             journal,
             build,
-            renamed=self._rename,
-            ended=self._forget,
+            self,
         )
         kernel_id = owner.kernel_id
+        self._by_session.setdefault(journal.row.session_id, {})[kernel_id] = owner
         self._owners[kernel_id] = self._by_container[journal.row.container or ""] = owner
         task = asyncio.get_running_loop().create_task(owner.run(), name=f"kernel {kernel_id}")
         self._tasks[kernel_id] = task
         task.add_done_callback(lambda done: self._done(kernel_id, done))
         return owner
 
-    def _rename(self, owner: Owner, before: str) -> None:
+    def renamed(self, owner: Owner, before: str) -> None:
+        """Find the owner by its new container."""
         self._by_container.pop(before, None)
         self._by_container[owner.journal.row.container or ""] = owner
 
-    def _forget(self, owner: Owner) -> None:
-        self._owners.pop(owner.kernel_id, None)
-        self._by_container.pop(owner.journal.row.container or "", None)
+    def ending(self, owner: Owner) -> None:
+        """End a session whose kernel never ran: it was never whole."""
+        row = owner.journal.row
+        if row.reason not in NEVER_WHOLE or owner.build.spec.cluster.alone:
+            return
+        message = f"kernel {row.kernel_id} of session {row.session_id} could not be created"
+        for other in self.of_session(row.session_id):
+            if other is not owner:
+                other.post(Ending(Reason.SESSION_FAILED, message))
+
+    def ended(self, owner: Owner) -> None:
+        """Forget a kernel that has ended; its owner may still give something back."""
+        row = owner.journal.row
+        self._owners.pop(row.kernel_id, None)
+        self._by_container.pop(row.container or "", None)
+        session = self._by_session.get(row.session_id, {})
+        session.pop(row.kernel_id, None)
+        if not session:
+            self._by_session.pop(row.session_id, None)
 
     def _done(self, kernel_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(kernel_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from agent_core.kernels.intents import Ending
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.services import Services
+from agent_core.kernels.sessions import new_id, no_session, session_rows
 from agent_core.kernels.states import KernelState
 from agent_core.kernels.views import detail_of, row_of
 from agent_core.ledger import KernelRow
@@ -78,18 +80,42 @@ class KernelService:
         await owner.restart()
         return row_of(owner.journal.row)
 
+    async def create_session(
+        self, session_id: str | None, specs: Sequence[Mapping[str, Any]]
+    ) -> m.SessionCreated:
+        """Accept all kernels of a session, or none; see `Creating.create_together`."""
+        chosen = session_id or new_id()
+        created = await self._creating.create_together(chosen, specs)
+        return m.SessionCreated(session_id=chosen, kernels=tuple(created))
+
+    async def list_sessions(self, *, include_ended: bool) -> Sequence[m.SessionRow]:
+        """List sessions with their kernels, oldest first."""
+        return session_rows(await self._rows(include_ended=include_ended))
+
+    async def destroy_session(self, session_id: str, reason: str) -> Sequence[m.KernelRow]:
+        """Accept the destroy of all kernels of a session; one that has ended is a success.
+
+        Raises:
+            NotFound: when there never was such a session.
+        """
+        rows = await self._services.ledger.read(lambda tx: tx.kernels_of(session_id))
+        if not rows:
+            raise no_session(session_id)
+        return await asyncio.gather(*(self.destroy(row.kernel_id, reason) for row in rows))
+
     def counts(self) -> dict[str, int]:
         """Count the kernels that have not ended, by state."""
         return dict(Counter(owner.journal.row.state for owner in self._owners))
 
     async def list(self, *, include_ended: bool) -> Sequence[m.KernelRow]:
         """List kernels, oldest first."""
+        return [row_of(row) for row in await self._rows(include_ended=include_ended)]
+
+    async def _rows(self, *, include_ended: bool) -> Sequence[KernelRow]:
         if include_ended:
-            rows = await self._services.ledger.read(lambda tx: tx.kernels())
-        else:
-            live = [owner.journal.row for owner in self._owners]
-            rows = sorted(live, key=lambda row: (row.created_at, row.kernel_id))
-        return [row_of(row) for row in rows]
+            return await self._services.ledger.read(lambda tx: tx.kernels())
+        live = [owner.journal.row for owner in self._owners]
+        return sorted(live, key=lambda row: (row.created_at, row.kernel_id))
 
     async def show(self, kernel_id: str) -> m.KernelDetail:
         """Show one kernel with claims, holds, timings and present use."""

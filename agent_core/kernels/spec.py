@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
+from agent_core.kernels.cluster import ALONE, Cluster, read_cluster
 from agent_core.kernels.service_ports import ServicePort, read_services
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -27,6 +28,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "env": "environment variables; never overrides what a plugin sets",
     "scratch_size": "bytes of scratch, as a size; unlimited when absent",
     "ports": "services to publish, as tables or as text such as jupyter:http:8080",
+    "cluster": "its place in a session of several kernels: role, index, and all hosts",
 }
 """Every field of a specification and what it means."""
 
@@ -42,11 +44,16 @@ class KernelSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     scratch_size: str | None = None
     ports: tuple[ServicePort, ...] = ()
+    cluster: Cluster = ALONE
 
     def to_data(self) -> dict[str, Any]:
-        """Render as plain JSON data; what was asked before there were ports looks the same."""
-        data = {name: getattr(self, name) for name in FIELDS if name != "ports"}
-        return {**data, "ports": [p.to_data() for p in self.ports]} if self.ports else data
+        """Render as plain JSON data; what is not asked for is left out where it came later."""
+        data = {name: getattr(self, name) for name in FIELDS if name not in ("ports", "cluster")}
+        if self.ports:
+            data["ports"] = [port.to_data() for port in self.ports]
+        if self.cluster != ALONE:
+            data["cluster"] = self.cluster.to_data()
+        return data
 
     @property
     def digest(self) -> str:
@@ -68,6 +75,15 @@ class Faults:
     def extend(self, errors: Sequence[AgentError]) -> None:
         """Note faults that others found."""
         self.errors.extend(errors)
+
+    def within(self, prefix: str) -> list[AgentError]:
+        """Return the faults as those of one of several specifications."""
+        if not prefix:
+            return self.errors
+        return [
+            type(error)(f"{prefix}{error.message}", hint=error.hint, details=error.details)
+            for error in self.errors
+        ]
 
     def raise_if_any(self) -> None:
         """Raise the only fault as itself, or all of them as one InvalidSpec."""
@@ -100,7 +116,15 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         env=_environment(data, faults),
         scratch_size=_size(data, "scratch_size", faults),
         ports=_ports(data, faults),
+        cluster=_cluster(data, faults),
     )
+
+
+def _cluster(data: Mapping[str, Any], faults: Faults) -> Cluster:
+    cluster, found = read_cluster(data.get("cluster"))
+    for fault in found:
+        faults.add(fault)
+    return cluster
 
 
 def _id(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     FAILED_TO_CREATE = "failed-to-create"
     FAILED_TO_START = "failed-to-start"
     FAILED_TO_RESTART = "failed-to-restart"
+    SESSION_FAILED = "session-failed"
     CREATE_INTERRUPTED = "create-interrupted"
     CONTAINER_NOT_FOUND = "container-not-found"
     REBOOTED = "ended-by-reboot"
@@ -63,11 +64,18 @@ REASON_MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.FAILED_TO_CREATE: "a step before the container's start failed",
     Reason.FAILED_TO_START: "the container or its runner did not start",
     Reason.FAILED_TO_RESTART: "a step of its restart failed",
+    Reason.SESSION_FAILED: "another kernel of its session could not be created",
     Reason.CREATE_INTERRUPTED: "the agent stopped while building it, and it was undone",
     Reason.CONTAINER_NOT_FOUND: "its container was gone when the agent looked",
     Reason.REBOOTED: "the node was rebooted",
 }
 """What each reason means to an operator; a destroy may give others of its own."""
+
+
+NEVER_WHOLE: Final = frozenset(
+    {Reason.FAILED_TO_CREATE, Reason.FAILED_TO_START, Reason.CREATE_INTERRUPTED}
+)
+"""The reasons of a kernel that never ran; its session never was whole, and ends with it."""
 
 
 def check_transition(kernel_id: str, old: KernelState | None, new: KernelState) -> None:

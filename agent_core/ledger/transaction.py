@@ -106,6 +106,15 @@ class Transaction:
         )
         return [_kernel(row) for row in rows]
 
+    def kernels_of(self, session_id: str) -> list[KernelRow]:
+        """List the kernels of one session, oldest first."""
+        rows = self._db.execute(
+            f"SELECT {','.join(_KERNEL_COLUMNS)} FROM kernels WHERE session_id = ? "  # noqa: S608 - column names are ours
+            "ORDER BY created_at, kernel_id",
+            [session_id],
+        )
+        return [_kernel(row) for row in rows]
+
     def kernel(self, kernel_id: str) -> KernelRow | None:
         """Find one kernel by its whole id."""
         row = self._db.execute(

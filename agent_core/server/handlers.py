@@ -69,6 +69,15 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
     def wait(params: m.WaitKernel) -> object:
         return kernels.wait(params.kernel_id, params.states)
 
+    def create_session(params: m.CreateSession) -> object:
+        return kernels.create_session(params.session_id, params.kernels)
+
+    def list_sessions(params: m.ListSessions) -> object:
+        return kernels.list_sessions(include_ended=params.all)
+
+    def destroy_session(params: m.DestroySession) -> object:
+        return kernels.destroy_session(params.session_id, params.reason)
+
     def logs(params: m.GetLogs) -> object:
         return kernels.logs(params.kernel_id, follow=params.follow)
 
@@ -84,6 +93,9 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
         "destroy_kernel": destroy,
         "restart_kernel": restart,
         "wait_kernel": wait,
+        "create_session": create_session,
+        "list_sessions": list_sessions,
+        "destroy_session": destroy_session,
         "get_logs": logs,
         "watch_events": events,
     }

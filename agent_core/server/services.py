@@ -84,6 +84,20 @@ class Kernels(Protocol):
         """Return once the kernel is in one of the states, or TERMINATED."""
         ...
 
+    async def create_session(
+        self, session_id: str | None, specs: Sequence[Mapping[str, Any]]
+    ) -> m.SessionCreated:
+        """Accept all kernels of a session, or none."""
+        ...
+
+    async def list_sessions(self, *, include_ended: bool) -> Sequence[m.SessionRow]:
+        """List sessions with their kernels, oldest first."""
+        ...
+
+    async def destroy_session(self, session_id: str, reason: str) -> Sequence[m.KernelRow]:
+        """Accept the destroy of all kernels of a session; NotFound when there never was one."""
+        ...
+
     def logs(self, kernel_id: str, *, follow: bool) -> AsyncIterator[m.LogItem]:
         """Yield the kernel's log."""
         ...

@@ -154,6 +154,30 @@ WAIT_KERNEL = _one(
     m.KernelRow,
     "Answer once the kernel is in one of the states, or has ended.",
 )
+CREATE_SESSION = _one(
+    "create_session",
+    _OPERATE,
+    m.CreateSession,
+    m.SessionCreated,
+    "Accept all kernels of a session, or none; idempotent by their ids.",
+    goes_on=True,
+)
+LIST_SESSIONS = _list(
+    "list_sessions",
+    _READ,
+    m.ListSessions,
+    m.SessionRow,
+    "List sessions with their kernels, oldest first.",
+)
+DESTROY_SESSION = Method(
+    "destroy_session",
+    "Accept the destroy of all kernels of a session; succeeds for what is gone.",
+    _OPERATE,
+    m.DestroySession,
+    m.KernelRow,
+    many=True,
+    goes_on=True,
+)
 GET_LOGS = _one("get_logs", _READ, m.GetLogs, m.Done, "Stream a kernel's log.", item=m.LogItem)
 WATCH_EVENTS = _one(
     "watch_events",

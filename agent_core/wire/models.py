@@ -213,6 +213,30 @@ class Created(Model):
     state: str
 
 
+class SessionCreated(Model):
+    """The answer to a create of a session, sent once PREPARING of all its kernels is committed."""
+
+    session_id: str
+    kernels: tuple[Created, ...]
+
+
+class SessionKernel(Model):
+    """One kernel of a session."""
+
+    kernel_id: str
+    host: str
+    state: str
+    reason: str | None
+
+
+class SessionRow(Model):
+    """One session with its kernels."""
+
+    session_id: str
+    created_at: float
+    kernels: tuple[SessionKernel, ...]
+
+
 class Leak(Model):
     """One thing that is held by nobody, or should be and is not there."""
 
@@ -313,6 +337,29 @@ class CreateKernel(Params):
     """Parameters of create_kernel; the spec is checked as a whole by the kernel room."""
 
     spec: dict[str, Any]
+
+
+class CreateSession(Params):
+    """Parameters of create_session: the specs of its kernels, each with an optional `role`.
+
+    The session decides the place, the session id and, where a spec has none, the id of a kernel.
+    """
+
+    session_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")] | None = None
+    kernels: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=256)]
+
+
+class DestroySession(Params):
+    """Parameters of destroy_session."""
+
+    session_id: KernelId
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")] = "user-requested"
+
+
+class ListSessions(Params):
+    """Parameters of list_sessions; `all` includes kernels that have ended."""
+
+    all: bool = False
 
 
 class ListKernels(Params):

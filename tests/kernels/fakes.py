@@ -113,7 +113,11 @@ def kernel_of(container):
 class FakeBackend(ContainerBackend):
     """Containers are entries; one that is started connects a runner, unless it is mute."""
 
-    info = PluginInfo(kind="backend", name="fake", capabilities={"images.pull": Support.UNKNOWN})
+    info = PluginInfo(
+        kind="backend",
+        name="fake",
+        capabilities={"images.pull": Support.UNKNOWN, "networks": Support.YES},
+    )
 
     def __init__(self, script):
         self.script = script
@@ -126,6 +130,7 @@ class FakeBackend(ContainerBackend):
         self.told = []
         self.pulse = asyncio.Event()
         self.runners = {}
+        self.networks = set()
 
     # ---- what a test does to it ----
 
@@ -181,6 +186,14 @@ class FakeBackend(ContainerBackend):
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(len(body).to_bytes(4, "big") + body)
         self.runners[name] = writer
+
+    async def create_network(self, name):
+        await self.script.on("create_network", None)
+        self.networks.add(name)
+
+    async def remove_network(self, name):
+        await self.script.on("remove_network", None)
+        self.networks.discard(name)
 
     async def stop(self, name, grace):
         await self.script.on("stop", kernel_of(name))

@@ -8,6 +8,7 @@ from agent_core.kernels.steps.claims import ClaimsStep
 from agent_core.kernels.steps.container import ContainerStep, StartStep, VerifyStep
 from agent_core.kernels.steps.devices import DevicesStep
 from agent_core.kernels.steps.image import ImageStep
+from agent_core.kernels.steps.network import NetworkStep
 from agent_core.kernels.steps.ports import PortsStep
 from agent_core.kernels.steps.run_dir import RunDirStep
 from agent_core.kernels.steps.runner import RunnerStep
@@ -20,6 +21,7 @@ ORDER: tuple[type[Step], ...] = (
     ScratchStep,
     RunDirStep,
     DevicesStep,
+    NetworkStep,
     ContainerStep,
     StartStep,
     VerifyStep,

@@ -101,6 +101,7 @@ class ContainerStep(Step):
             "HOME": str(Path(build.paths.scratch if build.paths else "/") / WORK),
             "BACKENDAI_KERNEL_ID": build.spec.kernel_id,
             "BACKENDAI_SESSION_ID": build.spec.session_id,
+            **build.spec.cluster.environment(),
             **environment(build.ports, mapped=self._maps_ports()),
         }
         plugins = build.edits.resolve().env
