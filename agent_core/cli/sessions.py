@@ -126,7 +126,9 @@ def list_sessions(*, include_ended: bool) -> None:
 
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
-    kernels = {f"{kernel['host']}:{kernel['kernel_id']}": kernel["state"] for kernel in row["kernels"]}
+    kernels = {
+        f"{kernel['host']}:{kernel['kernel_id']}": kernel["state"] for kernel in row["kernels"]
+    }
     return {**row, "kernels": kernels, "created": moment(row["created_at"])}
 
 

@@ -126,4 +126,3 @@ class Creating:
             created_at=clock.wall(),
             container=container_name(self._services.settings.agent_id, wanted.kernel_id, 1),
         )
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -56,25 +56,16 @@ class Journal:
         """The kernel's state."""
         return KernelState(self.row.state)
 
-    @staticmethod
-    async def begin(firsts: Sequence[tuple[Journal, Sequence[HoldRow]]]) -> None:
-        """Write the first rows of kernels that begin together, and tell of them.
+    def first(self, holds: Iterable[HoldRow]) -> Callable[[Transaction], EventRow]:
+        """Return what writes the first row, with what is held from the beginning."""
+        held = self._numbered(holds, HoldState.HELD)
 
-        Args:
-            firsts: Journals of one ledger, each with what its kernel holds from the beginning.
-        """
-        held = [each._numbered(holds, HoldState.HELD) for each, holds in firsts]
+        def work(tx: Transaction) -> EventRow:
+            tx.put_kernel(self.row)
+            tx.put_holds(held)
+            return _tell(tx, self.row, None, KernelState.PREPARING)
 
-        def work(tx: Transaction) -> list[EventRow]:
-            events = []
-            for (journal, _), holds in zip(firsts, held, strict=True):
-                tx.put_kernel(journal.row)
-                tx.put_holds(holds)
-                events.append(_tell(tx, journal.row, None, KernelState.PREPARING))
-            return events
-
-        first, _ = firsts[0]
-        first._bus.published(await first._ledger.write(PREPARING, work))
+        return work
 
     async def change(
         self,
@@ -175,6 +166,14 @@ class Journal:
         self.ledger_seconds += time.perf_counter() - began
         if event is not None:
             self._bus.published([event])
+
+
+async def begin(
+    ledger: Ledger, bus: EventBus, firsts: Sequence[tuple[Journal, Sequence[HoldRow]]]
+) -> None:
+    """Write the first rows of kernels that begin together, in one transaction, and tell of them."""
+    works = [journal.first(holds) for journal, holds in firsts]
+    bus.published(await ledger.write(PREPARING, lambda tx: [work(tx) for work in works]))
 
 
 def _tell(tx: Transaction, row: KernelRow, old: KernelState | None, new: KernelState) -> EventRow:

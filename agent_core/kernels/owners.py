@@ -11,7 +11,7 @@ import structlog
 from agent_core.contracts.errors import AgentError
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.intents import Ending
-from agent_core.kernels.journal import Journal
+from agent_core.kernels.journal import Journal, begin
 from agent_core.kernels.owner import Owner
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.services import Services
@@ -105,7 +105,7 @@ class Owners:
         first = self._steps[0]
         firsts = [(journal, first.holds(build)) for journal, build in begun]
         try:
-            await Journal.begin(firsts)
+            await begin(self._services.ledger, self._services.bus, firsts)
         except AgentError as exc:
             kernel_id = begun[0][0].row.kernel_id
             log.warning("a create may not be recorded", kernel_id=kernel_id, error=exc.message)

@@ -11,9 +11,7 @@ from agent_core.ledger import KernelRow
 from agent_core.wire import models as m
 
 
-def repeated(
-    rows: Sequence[KernelRow | None], wanted: Sequence[KernelSpec]
-) -> list[m.Created]:
+def repeated(rows: Sequence[KernelRow | None], wanted: Sequence[KernelSpec]) -> list[m.Created]:
     """Answer a create of ids of which at least one is known.
 
     Raises:

@@ -68,9 +68,16 @@ def _one(
 
 
 def _list(
-    name: str, role: Role, params: type[m.Model], row: type[R], summary: str
+    name: str,
+    role: Role,
+    params: type[m.Model],
+    row: type[R],
+    summary: str,
+    *,
+    goes_on: bool = False,
 ) -> Method[list[R]]:
-    return Method(name, summary, role, params, cast("type[m.Model]", row), many=True)
+    model = cast("type[m.Model]", row)
+    return Method(name, summary, role, params, model, many=True, goes_on=goes_on)
 
 
 _NONE, _KERNEL = m.NoParams, m.KernelParams
@@ -169,13 +176,12 @@ LIST_SESSIONS = _list(
     m.SessionRow,
     "List sessions with their kernels, oldest first.",
 )
-DESTROY_SESSION = Method(
+DESTROY_SESSION = _list(
     "destroy_session",
-    "Accept the destroy of all kernels of a session; succeeds for what is gone.",
     _OPERATE,
     m.DestroySession,
     m.KernelRow,
-    many=True,
+    "Accept the destroy of all kernels of a session; succeeds for what is gone.",
     goes_on=True,
 )
 GET_LOGS = _one("get_logs", _READ, m.GetLogs, m.Done, "Stream a kernel's log.", item=m.LogItem)

@@ -155,6 +155,21 @@ class Services:
             kernel_id=kernel_id, state="RUNNING", incarnation=1, slots=slots, notes=notes
         )
 
+    async def create_session(self, session_id, specs):
+        self.specs.extend(specs)
+        names = ["s1-main1", "s1-sub1"] if len(specs) == 2 else ["s1-broken1"]
+        kernels = [m.Created(kernel_id=n, session_id="s1", state="PREPARING") for n in names]
+        return m.SessionCreated(session_id=session_id or "s1", kernels=tuple(kernels))
+
+    async def list_sessions(self, *, include_ended):
+        kernel = m.SessionKernel(kernel_id="k1", host="main1", state="RUNNING", reason=None)
+        return [m.SessionRow(session_id="s1", created_at=1.0, kernels=(kernel,))]
+
+    async def destroy_session(self, session_id, reason):
+        if session_id == "gone":
+            raise NotFound("there is no session 'gone'")
+        return [kernel_row("k1", "TERMINATING", reason=reason)]
+
     async def destroy(self, kernel_id, reason):
         if kernel_id == "gone":
             raise NotFound("there is no kernel 'gone'")

@@ -9,6 +9,8 @@ ARRAYS = [
     "slots",
     "images list",
     "kernels list",
+    "sessions list",
+    "sessions destroy s1",
     "kernels ports k1",
     "leaks",
     "events",

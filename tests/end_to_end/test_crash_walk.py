@@ -19,6 +19,8 @@ ELSEWHERE = {
     "kernels-forgotten": "passed once an hour, of kernels that ended long ago",
     "holds-dirty": "only where giving back fails: walked by the tests of the kernels' room",
     "holds-cleaned": "only after something was dirty: walked by the tests of the kernels' room",
+    "network-create": "only where kernels share: no capability of the process backend",
+    "network-remove": "only where kernels share: no capability of the process backend",
     "use-dropped": "only where kernels share: no capability of the process backend",
 }
 """Failpoints that the life of one kernel on the process backend does not pass, and why."""

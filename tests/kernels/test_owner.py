@@ -111,7 +111,16 @@ def test_an_ended_create_keeps_its_timings(live):
         await world.create()
         row = await world.ended()
         steps = [name for name, _, _ in row.timings]
-        assert steps == ["slots", "image", "ports", "scratch", "socket", "devices", "network", "container"]
+        assert steps == [
+            "slots",
+            "image",
+            "ports",
+            "scratch",
+            "socket",
+            "devices",
+            "network",
+            "container",
+        ]
 
     live(body)
 

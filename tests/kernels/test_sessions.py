@@ -122,6 +122,7 @@ def test_the_same_session_twice_is_one_and_another_of_its_id_is_refused(live):
         assert len(world.allocator.claims()) == 9
         with pytest.raises(Conflict):
             await world.kernels.create_session("s", specs(2))
+
     live(body)
 
 

@@ -108,6 +108,17 @@ class Services:
     async def destroy(self, kernel_id, reason):
         return self.row.model_copy(update={"state": "TERMINATING", "reason": reason})
 
+    async def create_session(self, session_id, specs):
+        created = m.Created(kernel_id="k1", session_id="s1", state="PREPARING")
+        return m.SessionCreated(session_id=session_id or "s1", kernels=(created,) * len(specs))
+
+    async def list_sessions(self, *, include_ended):
+        kernel = m.SessionKernel(kernel_id="k1", host="main1", state="RUNNING", reason=None)
+        return [m.SessionRow(session_id="s1", created_at=1.0, kernels=(kernel,))]
+
+    async def destroy_session(self, session_id, reason):
+        return [self.row.model_copy(update={"state": "TERMINATING", "reason": reason})]
+
     async def restart(self, kernel_id, incarnation):
         return self.row.model_copy(update={"state": "RESTARTING", "incarnation": 2})
 

@@ -40,13 +40,16 @@ CALLS = [
     ("create_kernel", {"spec": {}}),
     ("destroy_kernel", KERNEL),
     ("restart_kernel", KERNEL),
+    ("create_session", {"kernels": [{}, {}]}),
+    ("destroy_session", {"session_id": "s1"}),
     ("execute_code", {**KERNEL, "run_id": "r", "code": "1"}),
     ("get_logs", {**KERNEL, "follow": True}),
     ("get_logs", KERNEL),
     ("watch_events", {"follow": True}),
     ("send_input", {**KERNEL, "run_id": "r", "text": "x"}),
 ]
-GOES_ON = {"create_kernel", "destroy_kernel", "restart_kernel", "send_input"}
+SESSIONS = {"create_session", "destroy_session"}
+GOES_ON = {"create_kernel", "destroy_kernel", "restart_kernel", "send_input"} | SESSIONS
 BY_FRAMES = {"malformed-frame", "protocol-mismatch"}
 
 names = st.sampled_from(NAMES)
