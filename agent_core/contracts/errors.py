@@ -32,6 +32,7 @@
     ├── RunnerUnavailable              runner-unavailable (retryable)
     ├── CreateInterrupted              create-interrupted (retryable)
     ├── LedgerFailed                   ledger-failed
+    ├── Reconciling                    reconciling (retryable)
     ├── Unauthorized                   unauthorized
     ├── Busy                           busy (retryable)
     ├── DeadlineExceeded               deadline-exceeded (retryable)
@@ -314,6 +315,14 @@ class LedgerFailed(AgentError):
 
     code = "ledger-failed"
     hint = "Check the disk under the state directory; running kernels are not affected."
+
+
+class Reconciling(AgentError):
+    """Raised after the ledger was lost, until it is known what runs; nothing was taken."""
+
+    code = "reconciling"
+    hint = "Try again shortly; `agentctl status` says what is waited for."
+    retryable = True
 
 
 class Unauthorized(AgentError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.published import KIND as PORT
+from agent_core.kernels.reading import read_records
 from agent_core.kernels.reconcile import plan
 from agent_core.kernels.services import Services
 from agent_core.kernels.sightings import Sightings, look_for
@@ -23,9 +25,29 @@ log = structlog.get_logger(__name__)
 async def adopt_all(services: Services, owners: Owners) -> list[str]:
     """Restore every claim and port, then take over every kernel that has not ended or still holds.
 
+    After the ledger was lost the backend's records are read first. Where that cannot be done
+    nothing is taken over: what an old backup says of a kernel is not what it does now.
+
     Returns:
         What could not be restored or taken over, in words; nothing of it is touched or free.
     """
+    if services.ledger.reconciling and not await read_records(services):
+        return []
+    faults = await _adopt_known(services, owners)
+    services.ledger.reconciling = ""
+    return faults
+
+
+async def adopt_later(services: Services, owners: Owners, faults: list[str]) -> None:
+    """Try again for as long as the backend's records cannot be read; `faults` grows."""
+    for pause in services.settings.pauses():
+        if not services.ledger.reconciling:
+            return
+        await asyncio.sleep(pause)
+        faults.extend(await adopt_all(services, owners))
+
+
+async def _adopt_known(services: Services, owners: Owners) -> list[str]:
     rows, holds = await services.ledger.read(lambda tx: (tx.kernels(), tx.holds()))
     faults = [fault for hold in holds for fault in _restore(services, hold)]
     holding = {hold.kernel_id for hold in holds}

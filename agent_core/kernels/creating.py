@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_core import clock
-from agent_core.contracts.errors import AgentError
+from agent_core.contracts.errors import AgentError, Reconciling
 from agent_core.kernels.admission import Admission, Asked
 from agent_core.kernels.assembly import Assembly, container_name, run_dir
 from agent_core.kernels.explaining import plan_of
@@ -37,6 +37,7 @@ class Creating:
             ResourceRefused: when the slots cannot be granted exactly.
             Conflict: when the id was used with another specification.
             CreateInterrupted: when this very create was undone after a crash.
+            Reconciling: when the ledger was lost and it is not known yet what is taken.
             WrongState: when the kernel of this id has ended.
         """
         return (await self._create([("", data)]))[0]
@@ -62,6 +63,7 @@ class Creating:
             rows = await self._owners.rows([each.wanted.kernel_id for each in asked])
             if any(rows):
                 return repeated(rows, [each.wanted for each in asked])
+        self._refuse_while_reconciling()
         faults.raise_if_any()
         kernels = self._reserved(asked)
         await self._owners.start(kernels)
@@ -108,13 +110,19 @@ class Creating:
 
         Raises:
             InvalidSpec: as `create`.
+            Reconciling: as `create`.
             AgentError: when the slots can never be granted as they are asked.
         """
+        self._refuse_while_reconciling()
         faults = Faults()
         asked = await self._admission.read(data, faults)
         faults.raise_if_any()
         kernel_id = asked.wanted.kernel_id
         return plan_of(kernel_id, self._services.allocator.plan(kernel_id, 1, asked.request))
+
+    def _refuse_while_reconciling(self) -> None:
+        if why := self._services.ledger.reconciling:
+            raise Reconciling(f"the ledger was lost, and it is not known yet what is taken: {why}")
 
     def _first_row(self, wanted: KernelSpec) -> KernelRow:
         return KernelRow(

@@ -8,11 +8,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from agent_core.contracts.errors import AmbiguousId, NotFound, RunnerUnavailable, WrongState
+from agent_core.contracts.errors import (
+    AmbiguousId,
+    NotFound,
+    Reconciling,
+    RunnerUnavailable,
+    WrongState,
+)
 from agent_core.kernels.asking import items
 from agent_core.kernels.creating import Creating
 from agent_core.kernels.explaining import explanation_of
 from agent_core.kernels.intents import Ending
+from agent_core.kernels.owner import Owner
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.services import Services
@@ -49,7 +56,7 @@ class KernelService:
     async def destroy(self, kernel_id: str, reason: str) -> m.KernelRow:
         """Accept a destroy; a kernel that has ended is a success."""
         row = await self.find(kernel_id)
-        owner = self._owners.get(row.kernel_id)
+        owner = self._owner(row)
         if owner is None:
             return row_of(row)
         owner.post(Ending(reason))
@@ -112,8 +119,9 @@ class KernelService:
         return [row_of(row) for row in await self._rows(include_ended=include_ended)]
 
     async def _rows(self, *, include_ended: bool) -> Sequence[KernelRow]:
-        if include_ended:
-            return await self._services.ledger.read(lambda tx: tx.kernels())
+        if include_ended or self._services.ledger.reconciling:
+            read = self._services.ledger.read
+            return await read(lambda tx: tx.kernels(include_ended=include_ended))
         live = [owner.journal.row for owner in self._owners]
         return sorted(live, key=lambda row: (row.created_at, row.kernel_id))
 
@@ -126,7 +134,7 @@ class KernelService:
     async def wait(self, kernel_id: str, states: Sequence[str]) -> m.KernelRow:
         """Return once the kernel is in one of the states, or TERMINATED."""
         row = await self.find(kernel_id)
-        owner = self._owners.get(row.kernel_id)
+        owner = self._owner(row)
         while owner is not None:
             row = owner.journal.row
             if row.state in states or row.state == KernelState.TERMINATED:
@@ -176,7 +184,7 @@ class KernelService:
             RunnerUnavailable: when it runs, and its runner cannot connect.
         """
         row = await self.find(kernel_id)
-        owner = self._owners.get(row.kernel_id)
+        owner = self._owner(row)
         if owner is None or row.state != KernelState.RUNNING:
             raise WrongState(
                 f"kernel {row.kernel_id} is {row.state}, and code runs only in RUNNING",
@@ -185,6 +193,18 @@ class KernelService:
         if owner.build.runs is None:
             raise RunnerUnavailable(f"the runner of kernel {row.kernel_id} cannot connect")
         return owner.build.runs
+
+    def _owner(self, row: KernelRow) -> Owner | None:
+        """Find the owner of a kernel; None when it has ended.
+
+        Raises:
+            Reconciling: when the kernel may run, and it is not known yet whether it does.
+        """
+        owner = self._owners.get(row.kernel_id)
+        why = self._services.ledger.reconciling
+        if owner is None and row.ended_at is None and why:
+            raise Reconciling(f"it is not known yet whether kernel {row.kernel_id} runs: {why}")
+        return owner
 
     async def find(self, kernel_id: str) -> KernelRow:
         """Find a kernel by its id or a unique prefix of it.

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from agent_core import failpoints
 from agent_core.clock import boot_id
 from agent_core.contracts.errors import LedgerFailed
-from agent_core.ledger import schema
+from agent_core.ledger import tables
+from agent_core.ledger.backups import Backups
+from agent_core.ledger.recovery import Recovery, make_ready
 from agent_core.ledger.transaction import Transaction
 
 T = TypeVar("T")
@@ -38,6 +40,19 @@ class Commit:
         self.before, self.after = failpoints.declare_commit(label, meaning)
 
 
+_UNREAD: Final = "the backend's records were not read yet"
+
+PROBED: Final = Commit("ledger-probed", "the ledger is written again after it could not be")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why nothing can be written now, and since when."""
+
+    why: str
+    since: float
+
+
 @dataclass(slots=True, eq=False)
 class _Job(Generic[T]):
     work: Callable[[Transaction], T]
@@ -56,33 +71,44 @@ class Ledger:
 
     Raises:
         LedgerFailed: from every method, when the database cannot be opened, read or written.
+
+    Attributes:
+        path: The database.
+        backups: Its copies.
+        epoch: What the ids of new events begin with.
+        boot_changed: Whether the node was booted since it was written last.
+        commits: Commits since it was opened.
+        reconciling: Why rows may be missing that the backend's records have; empty when none is.
+        recovery: How it was lost the last time; None when it never was.
+        fault: Why nothing can be written now; None when the last write succeeded.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        self.backups = Backups(path)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._db: sqlite3.Connection | None = None
         self.epoch = ""
         self.boot_changed = False
         self.commits = 0
+        self.reconciling = ""
+        self.recovery: Recovery | None = None
+        self.fault: Fault | None = None
 
     # ---- lifetime ----
 
     def open(self) -> None:
-        """Open or create the database, check it, and begin a new epoch of event ids."""
+        """Open the database, or what must take its place, and go on with its ids of events."""
+        make_ready(self.path, self.backups)
         try:
-            # Held from here on, so that a file that is no database is closed like any other.
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            # Held from here on, so that whatever fails it is closed again.
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._prepare(self._db)
-            self._check(self._db)
             self._begin_epoch(self._db)
         except sqlite3.Error as exc:
             self.close()
-            raise LedgerFailed(f"cannot open the ledger {self._path}: {exc}") from exc
-        except LedgerFailed:
-            self.close()
-            raise
+            raise LedgerFailed(f"cannot open the ledger {self.path}: {exc}") from exc
         self._thread = threading.Thread(
             target=self._run, args=(self._db,), name="ledger", daemon=True
         )
@@ -93,37 +119,18 @@ class Ledger:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
 
-    def _check(self, db: sqlite3.Connection) -> None:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            self._become(db, schema.VERSION, schema.TABLES)
-        elif found > schema.VERSION:
-            raise LedgerFailed(
-                f"the ledger {self._path} has version {found}, this agent knows {schema.VERSION}",
-                hint="Install the newer agent again; a ledger is never downgraded.",
-            )
-        for version in range(found or schema.VERSION, schema.VERSION):
-            self._become(db, version + 1, schema.MIGRATIONS[version])
-        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise LedgerFailed(
-                f"the ledger {self._path} is damaged: {problem}",
-                hint="Keep the file for forensics and restore a backup.",
-            )
-
-    def _become(self, db: sqlite3.Connection, version: int, script: str) -> None:
-        """Change the tables and the version in one transaction."""
-        db.executescript(f"BEGIN; {script} PRAGMA user_version = {version}; COMMIT;")
-
     def _begin_epoch(self, db: sqlite3.Connection) -> None:
-        """A new epoch at each boot, so that an id never repeats even if a tail was lost."""
+        """A new epoch at each boot and recovery, so that an id never repeats."""
         known = dict(db.execute("SELECT key, value FROM meta").fetchall())
         boot = boot_id()
         self.boot_changed = known.get("boot_id", boot) != boot
-        if known.get("boot_id") != boot:
-            known = {"boot_id": boot, "epoch": f"{time.time_ns() // 1_000_000:x}"}
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(known.items()))
+        if known.get("boot_id") != boot or not known.get("epoch"):
+            fresh = {"boot_id": boot, "epoch": f"{time.time_ns() // 1_000_000:x}"}
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(fresh.items()))
+            known |= fresh
         self.epoch = known["epoch"]
+        self.reconciling = _UNREAD if tables.RECONCILING in known else ""
+        self.recovery = Recovery.from_text(known.get(tables.RECOVERY))
 
     def close(self) -> None:
         """Finish what was asked for, and close; does nothing when it is not open."""
@@ -149,9 +156,14 @@ class Ledger:
         """Run `work`, which changes nothing, and return its result."""
         return await self._submit(work, None)
 
+    async def probe(self) -> None:
+        """Write again, where the last write failed, so that `fault` is gone once that succeeds."""
+        if self.fault is not None:
+            await self.write(PROBED, lambda tx: tx.probe(time.time()))
+
     async def _submit(self, work: Callable[[Transaction], T], commit: Commit | None) -> T:
         if self._thread is None:
-            raise LedgerFailed(f"the ledger {self._path} is not open")
+            raise LedgerFailed(f"the ledger {self.path} is not open")
         job = _Job(work, asyncio.get_running_loop().create_future(), commit)
         self._jobs.put(job)
         return await asyncio.shield(job.future)
@@ -191,8 +203,8 @@ class Ledger:
         try:
             job.result = job.work(tx)
         except Exception as exc:  # noqa: BLE001 - a caller's fault is the caller's, not the group's
-            job.error = exc
             db.execute("ROLLBACK TO job")
+            job.error = self._failed(exc) if isinstance(exc, sqlite3.Error) else exc
         db.execute("RELEASE job")
 
     def _commit(self, db: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
@@ -200,7 +212,9 @@ class Ledger:
         for commit in done:
             failpoints.hit(commit.before)
         db.execute("COMMIT")
-        self.commits += bool(done)
+        if done:
+            self.commits += 1
+            self.fault = None
         for commit in done:
             failpoints.hit(commit.after)
 
@@ -208,9 +222,15 @@ class Ledger:
         if db.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
+        if any(job.commit for job in jobs):
+            self.fault = self.fault or Fault(str(exc), time.time())
         for job in jobs:
-            job.error = LedgerFailed(f"cannot write the ledger {self._path}: {exc}")
-            job.error.__cause__ = exc
+            job.error = self._failed(exc)
+
+    def _failed(self, exc: Exception) -> LedgerFailed:
+        error = LedgerFailed(f"cannot write the ledger {self.path}: {exc}")
+        error.__cause__ = exc
+        return error
 
 
 def _settle(job: _Job[Any]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import fields
 from typing import Any
 
 from agent_core.contracts.errors import InternalError
+from agent_core.ledger.recovery import Recovery
 from agent_core.ledger.rows import EventRow, HoldRow, HoldState, KernelRow
+from agent_core.ledger.tables import RECONCILING, RECOVERY
 
 _KERNEL_COLUMNS = tuple(f.name for f in fields(KernelRow))
 _JSON_COLUMNS = {"spec", "warnings", "timings"}
@@ -187,6 +189,19 @@ class Transaction:
             values,
         )
         return [_hold(row) for row in rows]
+
+    # ---- the ledger itself ----
+
+    def probe(self, at: float) -> None:
+        """Change something that has no meaning."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", [str(at)])
+
+    def reconciled(self, recovery: Recovery | None) -> None:
+        """Note that the backend's records were read, and no row is missing any more."""
+        self._db.execute("DELETE FROM meta WHERE key = ?", [RECONCILING])
+        if recovery is not None:
+            values = [RECOVERY, _json(recovery.to_data())]
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
     # ---- outbox ----
 

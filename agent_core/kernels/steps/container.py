@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerSpec, Paths, Presence
@@ -13,8 +14,8 @@ from agent_core.contracts.runner import Launch, LaunchContext
 from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
-from agent_core.kernels.claims import claim_to_data
-from agent_core.kernels.published import environment, port_to_data
+from agent_core.kernels.published import environment
+from agent_core.kernels.records import record_of
 from agent_core.kernels.states import Reason
 from agent_core.kernels.steps.base import Step
 from agent_core.kernels.steps.scratch import CONFIG, WORK
@@ -53,7 +54,7 @@ class ContainerStep(Step):
             env=self._environment(build, launch),
             cwd=str(Path(build.paths.scratch) / WORK),
             edits=build.edits.resolve(),
-            record=self._record(build),
+            record=await self._record(build),
             log_limit=settings.log_limit,
             ports=build.ports,
         )
@@ -114,17 +115,16 @@ class ContainerStep(Step):
     def _maps_ports(self) -> bool:
         return self.services.backend.capabilities().get("ports") is Support.YES
 
-    def _record(self, build: Assembly) -> dict[str, object]:
-        return {
-            "version": 1,
-            "kernel_id": build.spec.kernel_id,
-            "session_id": build.spec.session_id,
-            "incarnation": build.incarnation,
-            "image": build.spec.image,
-            "slots": dict(build.spec.slots),
-            "claims": [claim_to_data(claim) for claim in build.claims],
-            "ports": [port_to_data(port) for port in build.ports],
-        }
+    async def _record(self, build: Assembly) -> dict[str, object]:
+        """Write down what the ledger has of the kernel: all but this step's hold is taken."""
+        kernel_id = build.spec.kernel_id
+        row, holds = await self.services.ledger.read(
+            lambda tx: (tx.kernel(kernel_id), tx.holds(kernel_id))
+        )
+        if row is None:
+            raise InternalError(f"kernel {kernel_id} is not in the ledger")
+        current = replace(row, incarnation=build.incarnation, container=build.container)
+        return record_of(current, holds)
 
 
 class StartStep(Step):
