@@ -25,7 +25,7 @@ from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.plugin_host import PluginHost
 from agent_core.host.worker_keeper import WorkerPolicy
-from agent_core.kernels.adoption import adopt_all
+from agent_core.kernels.adoption import adopt_all, adopt_later
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
@@ -34,7 +34,7 @@ from agent_core.kernels.ports import PortPool, open_pool
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
-from agent_core.ledger import Commit, Ledger, StateLock
+from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
 from agent_core.node import NodeService
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
@@ -50,6 +50,7 @@ FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgot
 _LOOPBACK = "127.0.0.1"
 _DEVICE_INTERVAL = 30.0
 _RETENTION_INTERVAL = 3600.0
+_PROBE_INTERVAL = 5.0
 
 
 class Agent:
@@ -90,6 +91,8 @@ class Agent:
         ledger = Ledger(paths.state / "ledger.db")
         ledger.open()
         self._stack.callback(ledger.close)
+        self._backups = BackupKeeper(ledger)
+        self._stack.push_async_callback(self._backups.back_up_changes)
         host = await self._load_plugins()
         self._services = await self._compose(host, ledger, run_root)
         owners = Owners(self._services)
@@ -98,9 +101,9 @@ class Agent:
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
         warnings = [*self._warnings, *notices, *self._strangers(host), *faults]
         kernels = KernelService(self._services, owners)
-        node = NodeService(self._config, host, self._services, kernels, warnings)
+        node = NodeService(self._config, host, self._services, kernels, self._backups, warnings)
         self._stack.push_async_callback(self._end_periodic)
-        self._begin_periodic(owners)
+        self._begin_periodic(owners, warnings)
         await self._serve(node, kernels)
         # The first to go at a stop: code that runs must not be interrupted since its caller goes.
         self._stack.callback(owners.detach)
@@ -208,7 +211,7 @@ class Agent:
 
     # ---- what goes on all the time ----
 
-    def _begin_periodic(self, owners: Owners) -> None:
+    def _begin_periodic(self, owners: Owners, faults: list[str]) -> None:
         loop = asyncio.get_running_loop()
         watching = Watching(self._services, owners)
         for name, work in {
@@ -218,6 +221,14 @@ class Agent:
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),
             "returned devices": self._services.devices.follow(),
+            "adoption": adopt_later(self._services, owners, faults),
+            "ledger": _each(_PROBE_INTERVAL, self._services.ledger.probe, "ledger", wait=True),
+            "backups": _each(
+                self._config.agent.ledger_backup_interval,
+                self._backups.back_up_changes,
+                "backups",
+                wait=True,
+            ),
             "retention": _each(_RETENTION_INTERVAL, self._forget_once, "retention"),
         }.items():
             self._periodic.append(loop.create_task(work, name=name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from agent_core import __version__, clock
@@ -17,6 +18,9 @@ from agent_core.kernels.asking import ask
 from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
+from agent_core.ledger import BackupKeeper
+from agent_core.ledger.report import conditions_of, row_of, view
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
 
@@ -34,19 +38,22 @@ class NodeService:
         host: PluginHost,
         services: Services,
         kernels: KernelService,
+        backups: BackupKeeper,
         warnings: Sequence[str],
     ) -> None:
         self._config = config
         self._host = host
         self._services = services
         self._kernels = kernels
-        self._warnings = list(warnings)
+        self._backups = backups
+        self._warnings = warnings
         self._started_at = clock.wall()
         self.state: Literal["starting", "ready", "stopping"] = "starting"
         self.addresses: tuple[str, ...] = ()
 
     def status(self) -> m.Status:
         """Describe the agent at a glance."""
+        conditions = conditions_of(self._services.ledger, self._backups)
         return m.Status(
             agent_id=self._config.agent.id,
             version=__version__,
@@ -61,7 +68,8 @@ class NodeService:
             addresses=list(self.addresses),
             kernels=self._kernels.counts(),
             plugins=dict(Counter(record.state.value for record in self._host.records())),
-            warnings=self._warnings + self._faults(),
+            warnings=[*(c.message for c in conditions), *self._warnings, *self._faults()],
+            conditions=conditions,
         )
 
     def _isolation(self) -> str:
@@ -133,6 +141,16 @@ class NodeService:
     async def leaks(self) -> Sequence[m.Leak]:
         """Compare the ledger with the world in both directions."""
         return await find_leaks(self._services)
+
+    async def ledger(self) -> led.LedgerView:
+        """Say what is in the ledger."""
+        ledger = self._services.ledger
+        shown = await ledger.read(lambda tx: view(tx, ledger.path, ledger.backups))
+        return shown.model_copy(update={"reconciling": ledger.reconciling})
+
+    async def back_up(self, to: str | None) -> led.BackupRow:
+        """Copy the ledger to a path, or to one of those that are kept."""
+        return row_of(await self._backups.back_up(None if to is None else Path(to)), sound=True)
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect."""

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "exec": "agent_core.cli.execution:execute",
     "events": "agent_core.cli.events:events",
     "leaks": "agent_core.cli.node:leaks",
+    "ledger": "agent_core.cli.ledger:ledger",
     "keys": "agent_core.cli.keys:keys",
     "config": "agent_core.cli.configuration:config",
     "version": "agent_core.cli.about:version",

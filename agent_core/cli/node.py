@@ -24,6 +24,7 @@ def status() -> None:
         print_json(row)
         return
     warnings = row.pop("warnings")
+    row.pop("conditions")  # the warnings have their words
     row["started_at"] = moment(row["started_at"])
     print_fields({key.replace("_", " "): value for key, value in row.items()})
     for warning in warnings:

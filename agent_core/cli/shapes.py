@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agent_core.wire import decisions as d
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
 ONE: Final[dict[str, type[m.Model]]] = {
@@ -17,6 +18,9 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
     "explain": d.Explanation,
+    "ledger check": led.LedgerCheck,
+    "ledger show": led.LedgerView,
+    "ledger backup": led.BackupRow,
 }
 """Commands that print one object."""
 

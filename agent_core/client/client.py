@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from agent_core.client.caller import Caller, Timeout
 from agent_core.wire import decisions as d
+from agent_core.wire import ledger as led
 from agent_core.wire import methods
 from agent_core.wire import models as m
 
@@ -194,6 +195,14 @@ class AgentClient(Caller):
     async def list_leaks(self) -> list[m.Leak]:
         """Compare the ledger with the world in both directions."""
         return await self.call(methods.LIST_LEAKS)
+
+    async def show_ledger(self) -> led.LedgerView:
+        """Say what is in the ledger."""
+        return await self.call(methods.SHOW_LEDGER)
+
+    async def backup_ledger(self, to: str | None = None, *, timeout: Timeout = ...) -> led.BackupRow:
+        """Copy the ledger, to a path on the agent's node or to one of the two that it keeps."""
+        return await self.call(methods.BACKUP_LEDGER, {"to": to}, timeout=timeout)
 
     async def get_config(self) -> dict[str, Any]:
         """Return the configuration in effect, secrets masked."""

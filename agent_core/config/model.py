@@ -164,6 +164,7 @@ class AgentSection(Section):
     block_compute_plugins: Items = ()
     ipc_base_path: Location | None = None
     var_base_path: Location | None = None
+    ledger_backup_interval: Duration = 600.0
     scaling_group: Annotated[str, Field(min_length=1)] = "default"
     pid_file: Location | None = None
 

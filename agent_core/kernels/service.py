@@ -211,6 +211,7 @@ class KernelService:
 
         Raises:
             NotFound: when there is none.
+            Reconciling: when it is not known yet which there are.
             AmbiguousId: when there are several.
         """
         row = await self._owners.row(kernel_id)
@@ -224,6 +225,8 @@ class KernelService:
             )
         found = await self._owners.row(matches[0]) if matches else None
         if found is None:
+            if why := self._services.ledger.reconciling:
+                raise Reconciling(f"it is not known yet whether there is {kernel_id!r}: {why}")
             raise NotFound(
                 f"there is no kernel {kernel_id!r}", hint="`agentctl kernels list --all` shows all."
             )

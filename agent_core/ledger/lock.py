@@ -6,9 +6,25 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from agent_core.contracts.errors import LedgerFailed, StateDirectoryInUse
+
+_NAME: Final = "agent.lock"
+
+
+
+def holder_of(state_dir: Path) -> int | None:
+    """Find the pid of the agent that has the lock, without touching it; None when nobody has."""
+    try:
+        inode = (state_dir / _NAME).stat().st_ino
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    for fields in map(str.split, locks.splitlines()):
+        if "FLOCK" in fields and fields[-3].endswith(f":{inode}"):
+            return int(fields[-4])
+    return None
 
 
 class StateLock:
@@ -19,7 +35,7 @@ class StateLock:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "agent.lock"
+        self._path = state_dir / _NAME
         self._fd: int | None = None
 
     def acquire(self) -> None:

@@ -73,6 +73,14 @@ class Recovery:
         """Render as plain JSON data."""
         return asdict(self)
 
+    @property
+    def told(self) -> str:
+        """What an operator should know of it, in one sentence."""
+        base = {"itself": "what was left of it", "backup": f"the backup {self.backup}"}
+        began = base.get(self.source, "an empty one")
+        kept = f"; what was there is kept in {self.kept}" if self.kept else ""
+        return f"the ledger was lost ({self.why}), and began again from {began}{kept}"
+
     @classmethod
     def from_text(cls, text: str | None) -> Recovery | None:
         """Read what `to_data` rendered as JSON; None where there is nothing that can be read."""

@@ -159,7 +159,8 @@ class Ledger:
     async def probe(self) -> None:
         """Write again, where the last write failed, so that `fault` is gone once that succeeds."""
         if self.fault is not None:
-            await self.write(PROBED, lambda tx: tx.probe(time.time()))
+            with contextlib.suppress(LedgerFailed):
+                await self.write(PROBED, lambda tx: tx.probe(time.time()))
 
     async def _submit(self, work: Callable[[Transaction], T], commit: Commit | None) -> T:
         if self._thread is None:

@@ -192,6 +192,21 @@ class Transaction:
 
     # ---- the ledger itself ----
 
+    def meta(self) -> dict[str, str]:
+        """Read what is known of the ledger itself."""
+        return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+
+    def counts(self) -> dict[str, int]:
+        """Count the rows of each table."""
+        tables = ("kernels", "holds", "outbox")
+        count = "SELECT count(*) FROM {}"
+        return {t: self._db.execute(count.format(t)).fetchone()[0] for t in tables}
+
+    def kernel_counts(self) -> dict[str, int]:
+        """Count the kernels by state."""
+        rows = self._db.execute("SELECT state, count(*) FROM kernels GROUP BY state ORDER BY state")
+        return dict(rows.fetchall())
+
     def probe(self, at: float) -> None:
         """Change something that has no meaning."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", [str(at)])

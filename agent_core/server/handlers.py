@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agent_core.server.services import Code, Kernels, Node
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
 Handler = Callable[[Any], object]
@@ -27,6 +28,9 @@ def _node(node: Node) -> dict[str, Handler]:
     def reset_plugin(params: m.GetPlugin) -> object:
         return node.reset_plugin(params.name)
 
+    def back_up(params: led.BackupLedger) -> object:
+        return node.back_up(params.to)
+
     def get_config(_: m.NoParams) -> m.Configuration:
         return m.Configuration(values=dict(node.config()))
 
@@ -40,6 +44,8 @@ def _node(node: Node) -> dict[str, Handler]:
         "list_slots": lambda _: node.slots(),
         "list_images": lambda _: node.images(),
         "list_leaks": lambda _: node.leaks(),
+        "show_ledger": lambda _: node.ledger(),
+        "backup_ledger": back_up,
         "get_config": get_config,
     }
 

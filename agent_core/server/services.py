@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agent_core.wire import decisions as d
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
 
@@ -42,6 +43,14 @@ class Node(Protocol):
 
     async def leaks(self) -> Sequence[m.Leak]:
         """Compare the ledger with the world in both directions."""
+        ...
+
+    async def ledger(self) -> led.LedgerView:
+        """Say what is in the ledger."""
+        ...
+
+    async def back_up(self, to: str | None) -> led.BackupRow:
+        """Copy the ledger to a path, or to one of the kept ones; Conflict when it is taken."""
         ...
 
     def config(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from agent_core.contracts.errors import UnknownMethod
 from agent_core.wire import decisions as d
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 from agent_core.wire.roles import Role
 
@@ -217,6 +218,17 @@ COMPLETE_CODE = _one(
 )
 LIST_LEAKS = _list(
     "list_leaks", _READ, _NONE, m.Leak, "Compare the ledger with the world in both directions."
+)
+SHOW_LEDGER = _one(
+    "show_ledger", _READ, _NONE, led.LedgerView, "Say what is in the ledger, and how it was lost."
+)
+BACKUP_LEDGER = _one(
+    "backup_ledger",
+    _ADMIN,
+    led.BackupLedger,
+    led.BackupRow,
+    "Copy the ledger as it is now, answered once the copy is on the disk.",
+    goes_on=True,
 )
 GET_CONFIG = _one(
     "get_config", _ADMIN, _NONE, m.Configuration, "Return the configuration, secrets masked."

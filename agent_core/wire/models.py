@@ -36,8 +36,16 @@ class Pong(Model):
     text: str
 
 
+class Condition(Model):
+    """One thing that is wrong with the agent now: a code for machines, and words."""
+
+    code: str
+    message: str
+    since: float | None = None
+
+
 class Status(Model):
-    """The agent at a glance."""
+    """The agent at a glance; ``conditions`` go away by themselves once what they say is mended."""
 
     agent_id: str
     version: str
@@ -53,6 +61,7 @@ class Status(Model):
     kernels: dict[str, int]
     plugins: dict[str, int]
     warnings: list[str] = []
+    conditions: list[Condition] = []
 
 
 class PluginRow(Model):

@@ -60,6 +60,9 @@ MEANINGS: Mapping[str, str] = {
     "agent.block-compute-plugins": "device plugins that may not load; wins over every allow list",
     "agent.ipc-base-path": "parent of the run directory, where the kernels' sockets are",
     "agent.var-base-path": "parent of the state directory",
+    "agent.ledger-backup-interval": (
+        "how often the ledger is copied, where something has changed; the last two copies are kept"
+    ),
     "agent.scaling-group": "the group that this node belongs to; of use once there is a manager",
     "agent.pid-file": "a file for the agent's process id",
     "plugins.allow": "plugins of every kind that may load; absent: all, empty: none",

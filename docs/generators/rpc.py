@@ -13,6 +13,7 @@ from agent_core.server.rpc import Limits
 from agent_core.server.transport import HANDSHAKE_MS
 from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 from agent_core.wire.methods import METHODS, Method
 from agent_core.wire.roles import Role
@@ -47,7 +48,8 @@ _EVENTS = """# Events
 `agentctl events` and the method [`watch_events`](rpc.md#watch_events) show what happens. Each
 change of a kernel's [state](kernel-states.md) is a **durable** event: it is written in the same
 transaction as the change itself, so that neither is ever there without the other. Its id is
-`<epoch>-<sequence>`; a new epoch begins whenever the agent starts, and an id never repeats.
+`<epoch>-<sequence>`; a new epoch begins at each boot of the node and whenever the ledger was
+[lost](../how-to/recover-a-ledger.md), and an id never repeats.
 `agentctl events --json` prints one [EventItem](json.md#eventitem) for each.
 
 """
@@ -61,6 +63,14 @@ _DATA = """
 | `reason` | why it ends; see [reasons](kernel-states.md#reasons) |
 | `message` | the reason in words, where there is more to say |
 | `exit_code` | how its container ended, where that was seen |
+
+## The ledger
+
+| event | `data` |
+| --- | --- |
+| `ledger.recovered` | the ledger was lost, and it is known again what runs: the fields of a [RecoveryRow](json.md#recoveryrow), `rebuilt`, the number of kernels found by their containers' records, and `kernels`, the first hundred of them |
+
+It is durable, belongs to no kernel, and has no states.
 
 ## Progress
 
@@ -192,6 +202,7 @@ def shapes() -> str:
     answered += [x.result for x in METHODS.values()]
     answered += [x.item for x in METHODS.values() if x.item is not None]
     answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
+    answered += [m.Condition, led.LedgerHold, led.RecoveryRow]
     answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow]
     return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 

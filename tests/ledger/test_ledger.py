@@ -167,11 +167,13 @@ def test_a_newer_ledger_is_refused_and_left_alone(tmp_path):
         Ledger(path).open()
 
 
-def test_a_damaged_ledger_is_detected_at_open(tmp_path):
+def test_a_damaged_ledger_is_detected_at_open_and_not_left_open(tmp_path):
     path = tmp_path / "l.db"
     path.write_bytes(b"not a database, certainly not" * 100)
-    with pytest.raises(LedgerFailed, match="cannot open"):
-        Ledger(path).open()
+    ledger = Ledger(path)
+    ledger.open()
+    ledger.close()
+    assert ledger.recovery.why == "the file is not an SQLite database"
     open_files = [str(fd.resolve()) for fd in Path("/proc/self/fd").iterdir()]
     assert str(path) not in open_files
 
@@ -351,3 +353,39 @@ def test_a_ledger_of_the_first_version_opens_with_all_its_rows(tmp_path):
     held = HoldRow("scratch", "k1", "k1", 1, HoldState.HELD, {"path": "/x"}, 2)
     assert read == ([kernel()], [held])
     assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
+
+
+def test_an_older_ledger_is_copied_before_it_is_upgraded(tmp_path):
+    path = tmp_path / "l.db"
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as old:
+            old.executescript(VERSION_1)
+        run(path, lambda ledger: ledger.read(lambda tx: tx.kernels()))
+    for copy in (tmp_path / "l.db.v1", tmp_path / "l.db.v1.2"):
+        with contextlib.closing(sqlite3.connect(copy)) as kept:
+            assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+            assert kept.execute("SELECT kernel_id FROM holds").fetchall() == [("k1",)]
+
+
+@pytest.mark.parametrize("point", ["ledger-upgrade.copied"])
+def test_an_upgrade_that_is_killed_is_made_by_the_next_start(tmp_path, point):
+    path = tmp_path / "l.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1)
+    env = {**os.environ, "AGENT_FAILPOINTS": f"{point}=kill"}
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], env=env, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
+    assert (tmp_path / "l.db.v1").exists()
+
+
+def test_an_older_backup_takes_the_place_of_a_lost_ledger(tmp_path):
+    path = tmp_path / "l.db"
+    (tmp_path / "backups").mkdir()
+    backup = tmp_path / "backups" / "ledger-20260101T000000000.db"
+    with contextlib.closing(sqlite3.connect(backup)) as old:
+        old.executescript(VERSION_1)
+    assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
+    with contextlib.closing(sqlite3.connect(backup)) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (1,)
