@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from agent_core.contracts.errors import LedgerFailed
-from agent_core.ledger import schema
+from agent_core.ledger import schema, sums
 from agent_core.ledger.tail import unread_tail
 
 _MAGIC: Final = b"SQLite format 3\0"
@@ -153,7 +153,8 @@ def _problems(db: sqlite3.Connection, version: int) -> Iterator[str]:
     for table, _, parent, _ in db.execute("PRAGMA foreign_key_check"):
         yield f"a row of {table} has no row of {parent}"
     if version == schema.VERSION:
-        yield from _misshapen(db)
+        misshapen = [*_misshapen(db)]
+        yield from misshapen or sums.wrong(db)
 
 
 def _misshapen(db: sqlite3.Connection) -> Iterator[str]:

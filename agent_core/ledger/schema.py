@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 
-_HOLDS: Final = """
+_HOLDS_2: Final = """
 CREATE TABLE holds (
     kind        TEXT NOT NULL,
     key         TEXT NOT NULL,
@@ -20,6 +20,13 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 CREATE INDEX holds_by_kernel ON holds (kernel_id);
 CREATE UNIQUE INDEX holds_of_one ON holds (kind, key) WHERE shared = 0;
+"""
+
+_ADD_SUMS: Final = """
+ALTER TABLE meta    ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE kernels ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds   ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox  ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 """
 
 TABLES: Final = f"""
@@ -45,7 +52,7 @@ CREATE TABLE kernels (
 ) WITHOUT ROWID;
 CREATE INDEX kernels_by_end ON kernels (ended_at);
 
-{_HOLDS}
+{_HOLDS_2}
 CREATE TABLE outbox (
     sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
     epoch      TEXT NOT NULL,
@@ -56,7 +63,7 @@ CREATE TABLE outbox (
     data       TEXT NOT NULL
 );
 CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
-"""
+{_ADD_SUMS}"""
 
 _MOVE_HOLDS: Final = """
 INSERT INTO holds SELECT kind, key, kernel_id, incarnation, state, undo, ordinal, note, 0
@@ -65,6 +72,7 @@ DROP TABLE holds_1;
 """
 
 MIGRATIONS: Final[Mapping[int, str]] = {
-    1: "ALTER TABLE holds RENAME TO holds_1; DROP INDEX holds_by_kernel;" + _HOLDS + _MOVE_HOLDS,
+    1: "ALTER TABLE holds RENAME TO holds_1; DROP INDEX holds_by_kernel;" + _HOLDS_2 + _MOVE_HOLDS,
+    2: _ADD_SUMS,
 }
 """By version, what turns it into the next one."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from agent_core import failpoints
 from agent_core.clock import boot_id
 from agent_core.contracts.errors import LedgerFailed
-from agent_core.ledger import tables
+from agent_core.ledger import sums, tables
 from agent_core.ledger.backups import Backups
 from agent_core.ledger.recovery import Recovery, make_ready
 from agent_core.ledger.transaction import Transaction
@@ -118,6 +118,7 @@ class Ledger:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
+        sums.keep(db)
 
     def _begin_epoch(self, db: sqlite3.Connection) -> None:
         """A new epoch at each boot and recovery, so that an id never repeats."""
@@ -126,7 +127,7 @@ class Ledger:
         self.boot_changed = known.get("boot_id", boot) != boot
         if known.get("boot_id") != boot or not known.get("epoch"):
             fresh = {"boot_id": boot, "epoch": f"{time.time_ns() // 1_000_000:x}"}
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(fresh.items()))
+            tables.put(db, fresh)
             known |= fresh
         self.epoch = known["epoch"]
         self.reconciling = _UNREAD if tables.RECONCILING in known else ""

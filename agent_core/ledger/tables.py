@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from agent_core.ledger import schema
+from agent_core.ledger import schema, sums
 
 RECOVERY: Final = "recovery"
 """The key of what is known of the last recovery."""
@@ -17,24 +18,29 @@ RECONCILING: Final = "reconciling"
 _EPOCH: Final = "epoch"
 
 
+_VERSION: Final = "version"
+_PUT: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+
+
 def make(db: sqlite3.Connection) -> None:
     """Make the tables of the present version in an empty database."""
     _become(db, schema.VERSION, schema.TABLES)
 
 
 def upgrade(db: sqlite3.Connection) -> None:
-    """Turn the tables of an older version into those of the present one, version by version."""
+    """Turn the tables of an older version into those of the present one, in one transaction."""
     found = int(db.execute("PRAGMA user_version").fetchone()[0])
-    for version in range(found, schema.VERSION):
-        _become(db, version + 1, schema.MIGRATIONS[version])
+    steps = [schema.MIGRATIONS[version] for version in range(found, schema.VERSION)]
+    if steps:
+        _become(db, schema.VERSION, "".join(steps))
 
 
 def _become(db: sqlite3.Connection, version: int, script: str) -> None:
-    """Change the tables and the version in one transaction."""
-    db.executescript(
-        f"BEGIN; {script} PRAGMA user_version = {version};"
-        f"INSERT OR REPLACE INTO meta VALUES ('version', '{version}'); COMMIT;"
-    )
+    """Change the tables, the sums of all rows and the version in one transaction."""
+    db.executescript(f"BEGIN; {script} PRAGMA user_version = {version};")
+    put(db, {_VERSION: str(version)})
+    sums.write_all(db)
+    db.execute("COMMIT")
 
 
 def mark_recovered(db: sqlite3.Connection, recovery: dict[str, Any] | None) -> None:
@@ -45,11 +51,16 @@ def mark_recovered(db: sqlite3.Connection, recovery: dict[str, Any] | None) -> N
         recovery: What happened; None for a first start, when nothing may have been lost.
     """
     known = {} if recovery is None else {RECOVERY: json.dumps(recovery)}
+    sums.keep(db)
     db.execute("BEGIN IMMEDIATE")
     db.execute("DELETE FROM meta WHERE key IN (?, ?)", [RECOVERY, _EPOCH])
-    values = list({RECONCILING: "1", **known}.items())
-    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
+    put(db, {RECONCILING: "1", **known})
     db.execute("COMMIT")
+
+
+def put(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    """Write what is known of the ledger itself."""
+    db.executemany(_PUT, list(values.items()))
 
 
 def change(path: Path, *, recovery: dict[str, Any] | None, fresh: bool) -> None:

@@ -9,9 +9,9 @@ from dataclasses import fields
 from typing import Any
 
 from agent_core.contracts.errors import InternalError
+from agent_core.ledger import tables
 from agent_core.ledger.recovery import Recovery
 from agent_core.ledger.rows import EventRow, HoldRow, HoldState, KernelRow
-from agent_core.ledger.tables import RECONCILING, RECOVERY
 
 _KERNEL_COLUMNS = tuple(f.name for f in fields(KernelRow))
 _JSON_COLUMNS = {"spec", "warnings", "timings"}
@@ -198,9 +198,9 @@ class Transaction:
 
     def counts(self) -> dict[str, int]:
         """Count the rows of each table."""
-        tables = ("kernels", "holds", "outbox")
         count = "SELECT count(*) FROM {}"
-        return {t: self._db.execute(count.format(t)).fetchone()[0] for t in tables}
+        names = ("kernels", "holds", "outbox")
+        return {name: self._db.execute(count.format(name)).fetchone()[0] for name in names}
 
     def kernel_counts(self) -> dict[str, int]:
         """Count the kernels by state."""
@@ -209,14 +209,13 @@ class Transaction:
 
     def probe(self, at: float) -> None:
         """Change something that has no meaning."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", [str(at)])
+        tables.put(self._db, {"probed": str(at)})
 
     def reconciled(self, recovery: Recovery | None) -> None:
         """Note that the backend's records were read, and no row is missing any more."""
-        self._db.execute("DELETE FROM meta WHERE key = ?", [RECONCILING])
+        self._db.execute("DELETE FROM meta WHERE key = ?", [tables.RECONCILING])
         if recovery is not None:
-            values = [RECOVERY, _json(recovery.to_data())]
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
+            tables.put(self._db, {tables.RECOVERY: _json(recovery.to_data())})
 
     # ---- outbox ----
 
