@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent_core import failpoints
 from agent_core.contracts.errors import Conflict, LedgerFailed
+from agent_core.failpoints import Effect
 from agent_core.ledger.durable import put_in_place
 from agent_core.ledger.examination import Condition, connect_for_reading, examine
 
-COPIED: Final = failpoints.declare(
-    "ledger-backup.copied", "a backup of the ledger is written whole, and has no name yet"
-)
-NAMED: Final = failpoints.declare(
-    "ledger-backup.named", "a backup of the ledger has its name, older ones are still there"
-)
+MAKING: Final = Effect("ledger-backup", "a backup of the ledger is whole, and gets its name")
 
 KEPT: Final = 2
 _NAME: Final = re.compile(r"ledger-\d{8}T\d{9}\.db")
@@ -104,9 +99,8 @@ class Backups:
         found = examine(made)
         if found.condition is not Condition.SOUND:
             raise LedgerFailed(f"the ledger or its copy is {found.condition}: {found.why}")
-        failpoints.hit(COPIED)
-        put_in_place(made, path)
-        failpoints.hit(NAMED)
+        with MAKING:
+            put_in_place(made, path)
 
     def _thin_out(self) -> None:
         """Remove what is too much, and what a crash left half made; one is made at a time."""

@@ -10,7 +10,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import structlog
 
-from agent_core import failpoints
 from agent_core.contracts.errors import LedgerFailed
+from agent_core.failpoints import Effect
 from agent_core.ledger import schema, tables
 from agent_core.ledger.backups import Backup, Backups, copy
 from agent_core.ledger.durable import put_in_place, sync
@@ -27,24 +27,10 @@ from agent_core.ledger.examination import Condition, Examination, examine
 
 log = structlog.get_logger(__name__)
 
-FOUND: Final = failpoints.declare(
-    "ledger-recovery.found", "a damaged ledger is found, and a directory made to keep it in"
-)
-MOVING: Final = failpoints.declare(
-    "ledger-recovery.moving", "the damaged database is set aside, its log is not yet"
-)
-KEPT: Final = failpoints.declare(
-    "ledger-recovery.kept", "the damaged ledger is set aside, nothing is in its place"
-)
-MADE: Final = failpoints.declare(
-    "ledger-recovery.made", "what takes the ledger's place is made, and not yet in place"
-)
-PLACED: Final = failpoints.declare(
-    "ledger-recovery.placed", "another ledger is in place, the recovery is not noted as complete"
-)
-COPIED: Final = failpoints.declare(
-    "ledger-upgrade.copied", "a copy of an older ledger is kept, the ledger is not yet upgraded"
-)
+KEEPING: Final = Effect("ledger-keep", "a directory for a damaged ledger is made")
+MOVING: Final = Effect("ledger-set-aside", "a file of a damaged ledger is set aside")
+PLACING: Final = Effect("ledger-place", "a new or recovered ledger takes its place")
+COPYING: Final = Effect("ledger-copy-older", "a copy of a ledger is kept before its upgrade")
 
 _UNFINISHED: Final = "unfinished"
 """A file in the directory of what is kept; why it is kept. It is there until that is complete."""
@@ -133,9 +119,7 @@ def _replace_damaged(
 ) -> None:
     log.error("the ledger is damaged", path=str(path), why=found.why)
     kept = _keep(path, found.why, begun)
-    for file in _files(path):
-        file.rename(kept / file.name)
-        failpoints.hit(MOVING)
+    _set_aside(_files(path), kept)
     _put_another(path, backups, found.why, kept)
 
 
@@ -148,15 +132,13 @@ def _replace_missing(path: Path, backups: Backups, begun: Path | None) -> None:
         return
     why = (begun / _UNFINISHED).read_text() if begun else "there was no ledger"
     kept = _keep(path, why, begun) if begun or orphans else None
-    for file in orphans:  # the log of another database must never be applied to this one
-        if kept is not None:
-            file.rename(kept / file.name)
+    if kept is not None:  # the log of another database must never be applied to this one
+        _set_aside(orphans, kept)
     _put_another(path, backups, why, kept)
 
 
 def _put_another(path: Path, backups: Backups, why: str, kept: Path | None) -> None:
     sync(path.parent)
-    failpoints.hit(KEPT)
     backup = next(backups.sound(), None)
     recovery = Recovery(
         at=time.time(),
@@ -179,27 +161,38 @@ def _put(path: Path, backup: Backup | None, recovery: Recovery | None) -> None:
         shutil.copyfile(backup.path, made)
     told = recovery.to_data() if recovery else None
     tables.change(made, recovery=told, fresh=backup is None)
-    failpoints.hit(MADE)
-    put_in_place(made, path)
-    failpoints.hit(PLACED)
+    with PLACING:
+        put_in_place(made, path)
 
 
 def _mend(path: Path, found: Examination, begun: Path | None) -> None:
     """Keep a copy of a ledger that lacks its tail, and go on with what is left of it."""
     log.error("the ledger lacks its tail", path=str(path), why=found.why)
-    kept = _keep(path, found.why, begun)
+    kept = begun or _keep(path, found.why, None)
     for file in _files(path):
-        shutil.copyfile(file, kept / file.name)
-        sync(kept / file.name)
-    sync(kept)
+        if not (kept / file.name).exists():
+            _copy_aside(file, kept)
     recovery = Recovery(at=time.time(), why=found.why, source="itself", kept=str(kept))
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with PLACING, closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = FULL")
         tables.upgrade(db)
         tables.mark_recovered(db, recovery.to_data())
-    failpoints.hit(PLACED)
     log.warning("the ledger goes on without its tail", **recovery.to_data())
     _finish(kept)
+
+
+def _copy_aside(file: Path, kept: Path) -> None:
+    made = kept / f"{file.name}.copy"
+    shutil.copyfile(file, made)
+    with MOVING:
+        put_in_place(made, kept / file.name)
+
+
+def _set_aside(files: Iterable[Path], kept: Path) -> None:
+    for file in [*files]:
+        with MOVING:
+            file.rename(kept / file.name)
+    sync(kept)
 
 
 # ---- where it is kept --------------------------------------------------------------------------
@@ -223,12 +216,12 @@ def _keep(path: Path, why: str, begun: Path | None) -> Path:
     while kept.exists():
         number += 1
         kept = path.parent / f"damaged-{stamp}-{number}"
-    kept.mkdir(mode=0o700)
-    (kept / _UNFINISHED).write_text(why)
-    sync(kept / _UNFINISHED)
-    sync(kept)
-    sync(path.parent)
-    failpoints.hit(FOUND)
+    with KEEPING:
+        kept.mkdir(mode=0o700)
+        (kept / _UNFINISHED).write_text(why)
+        sync(kept / _UNFINISHED)
+        sync(kept)
+        sync(path.parent)
     return kept
 
 
@@ -258,8 +251,8 @@ def _upgrade(path: Path, version: int) -> None:
     made.unlink(missing_ok=True)
     made.touch(mode=0o600)
     copy(path, made)
-    put_in_place(made, kept)
-    failpoints.hit(COPIED)
+    with COPYING:
+        put_in_place(made, kept)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = FULL")
         tables.upgrade(db)

@@ -6,13 +6,15 @@ import sqlite3
 import pytest
 
 from agent_core.contracts.errors import RunnerUnavailable
+from agent_core.ledger import sums
 
 CONTAINER = "t.k.1.main.0"
 
 
 def rewrite(world, *statements):
-    """Change the ledger as a defect, another version or a disk might."""
+    """Change the ledger as a defect or another version might; what a disk does is noticed."""
     with sqlite3.connect(world.root / "ledger.db") as db:
+        sums.keep(db)
         for statement in statements:
             db.execute(statement)
     db.close()

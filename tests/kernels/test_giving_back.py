@@ -4,6 +4,8 @@ import sqlite3
 
 import pytest
 
+from agent_core.ledger import sums
+
 CONTAINER = "t.k.1.main.0"
 
 
@@ -154,6 +156,7 @@ def test_a_run_directory_that_is_not_the_kernels_is_not_removed(live):
         precious.mkdir()
         await world.crash()
         with sqlite3.connect(world.root / "ledger.db") as db:
+            sums.keep(db)
             db.execute("UPDATE holds SET key = ? WHERE kind = 'run-dir'", [str(precious)])
         db.close()
         await world.start()

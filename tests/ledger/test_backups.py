@@ -191,7 +191,7 @@ Backups(Path(sys.argv[1])).make()
 
 
 @pytest.mark.parametrize(
-    ("point", "more"), [(backups.COPIED, 0), (backups.NAMED, 1)], ids=lambda p: getattr(p, "name", p)
+    ("point", "more"), [(backups.MAKING.before, 0), (backups.MAKING.after, 1)], ids=lambda p: getattr(p, "name", p)
 )
 def test_a_backup_that_is_killed_in_the_middle_leaves_only_whole_ones(book, point, more):
     book.fill("k1")

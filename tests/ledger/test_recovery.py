@@ -210,7 +210,22 @@ from pathlib import Path
 from agent_core.ledger import Ledger
 Ledger(Path(sys.argv[1])).open()
 """
-POINTS = [recovery.FOUND, recovery.MOVING, recovery.KEPT, recovery.MADE, recovery.PLACED]
+WALK = [
+    (recovery.KEEPING.before, 1),
+    (recovery.KEEPING.after, 1),
+    (recovery.MOVING.before, 1),
+    (recovery.MOVING.after, 1),
+    (recovery.MOVING.before, 2),
+    (recovery.MOVING.after, 2),
+    (recovery.MOVING.before, 3),
+    (recovery.MOVING.after, 3),
+    (recovery.PLACING.before, 1),
+    (recovery.PLACING.after, 1),
+]
+
+
+def walk(points):
+    return [pytest.param(point, hit, id=f"{point.name}-{hit}") for point, hit in points]
 
 
 def killed_at(book, point, hit=1):
@@ -221,13 +236,13 @@ def killed_at(book, point, hit=1):
     assert done.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
-def test_a_recovery_that_is_killed_is_finished_by_the_next_start(book, log_left_behind, point):
+@pytest.mark.parametrize(("point", "hit"), walk(WALK))
+def test_a_recovery_that_is_killed_is_finished_by_the_next_start(book, log_left_behind, point, hit):
     log = log_left_behind("k1", "k2")
     book.back_up()
     spoiled = spoil(book.path, "page")
     written = log.read_bytes()
-    killed_at(book, point)
+    killed_at(book, point, hit)
     ledger = book.open()
     assert ledger.recovery.source == "backup"
     assert "there was no ledger" not in ledger.recovery.why
@@ -240,13 +255,13 @@ def test_a_recovery_that_is_killed_is_finished_by_the_next_start(book, log_left_
     assert not (kept / "unfinished").exists()
 
 
-@pytest.mark.parametrize("point", [recovery.FOUND, recovery.PLACED], ids=lambda p: p.name)
+@pytest.mark.parametrize(("point", "hit"), walk(WALK))
 def test_a_kept_tail_that_is_killed_in_the_middle_is_kept_by_the_next_start(
-    book, log_left_behind, point
+    book, log_left_behind, point, hit
 ):
     log = log_left_behind("k1", "k2")
     log.write_bytes(log.read_bytes()[:-100])
-    killed_at(book, point)
+    killed_at(book, point, hit)
     ledger = book.open()
     assert (ledger.recovery.source, bool(ledger.reconciling)) == ("itself", True)
     assert book.names() == ["k1", "old"]
@@ -254,7 +269,9 @@ def test_a_kept_tail_that_is_killed_in_the_middle_is_kept_by_the_next_start(
     assert (kept / "why.txt").exists()
 
 
-@pytest.mark.parametrize("point", [recovery.MADE, recovery.PLACED], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "point", [recovery.PLACING.before, recovery.PLACING.after], ids=lambda p: p.name
+)
 def test_a_first_start_that_is_killed_is_a_first_start_again(book, point):
     killed_at(book, point)
     ledger = book.open()
