@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from agent_core.contracts.backend import ContainerState, ContainerStatus, Presence
 from agent_core.kernels.records import Remembered, UnreadableRecordError, read_record
 from agent_core.kernels.states import KernelState
-from agent_core.ledger import HoldRow, KernelRow
+from agent_core.ledger import HoldRow, HoldState, KernelRow
 
 _UNSETTLED = {KernelState.PREPARING, KernelState.RESTARTING}
 
@@ -117,7 +117,11 @@ def _restore(
     """Add what is missing; the row only where it is another than the ledger has."""
     kernel_id = remembered.row.kernel_id
     keys = {(hold.kind, hold.key) for hold in remembered.holds if not hold.shared}
-    own = {(hold.kind, hold.key) for hold in holds if hold.kernel_id == kernel_id}
+    own = {
+        (hold.kind, hold.key)
+        for hold in holds
+        if hold.kernel_id == kernel_id and hold.state is not HoldState.TAKING
+    }
     others = [hold for hold in holds if hold.kernel_id != kernel_id]
     rebuild.rows += [] if row is None else [row]
     rebuild.holds += [hold for hold in remembered.holds if (hold.kind, hold.key) not in own]

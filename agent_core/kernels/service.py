@@ -75,7 +75,7 @@ class KernelService:
             WrongState: when the kernel is being created, is ending or has ended.
         """
         row = await self.find(kernel_id)
-        owner = self._owners.get(row.kernel_id)
+        owner = self._owner(row)
         done = incarnation is not None and row.incarnation > incarnation
         if done or row.state == KernelState.RESTARTING:
             return row_of(row)
