@@ -43,6 +43,27 @@ allocation-mode = "fractional"
 """
 
 
+def _cannot_mount() -> str | None:
+    """Why this process may not mount; it tries in a namespace of its own, which goes with it."""
+    trial = "mount -t tmpfs none /mnt"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", trial], capture_output=True, text=True, check=False
+    )
+    return f"may not mount: {done.stderr.strip()}" if done.returncode else None
+
+
+NEEDS = {"mount": _cannot_mount}
+
+
+def pytest_runtest_setup(item):
+    """Skip a test with its reason where a right is missing, or fail it where that must be."""
+    for name in (name for mark in item.iter_markers("requires") for name in mark.args):
+        missing = NEEDS[name]() if name in NEEDS else None
+        if missing:
+            required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
+            (pytest.fail if name in required else pytest.skip)(missing)
+
+
 class Node:
     """One agent process and what a test asks of it."""
 
