@@ -200,7 +200,9 @@ class AgentClient(Caller):
         """Say what is in the ledger."""
         return await self.call(methods.SHOW_LEDGER)
 
-    async def backup_ledger(self, to: str | None = None, *, timeout: Timeout = ...) -> led.BackupRow:
+    async def backup_ledger(
+        self, to: str | None = None, *, timeout: Timeout = ...
+    ) -> led.BackupRow:
         """Copy the ledger, to a path on the agent's node or to one of the two that it keeps."""
         return await self.call(methods.BACKUP_LEDGER, {"to": to}, timeout=timeout)
 

@@ -1,4 +1,4 @@
-"""What is in a ledger's file: sound, older, newer, damaged, or lacking its tail; changes nothing."""
+"""How a ledger's file is: sound, older, newer, damaged, or lacking its tail; changes nothing."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from agent_core.contracts.errors import LedgerFailed, StateDirectoryInUse
 _NAME: Final = "agent.lock"
 
 
-
 def holder_of(state_dir: Path) -> int | None:
     """Find the pid of the agent that has the lock, without touching it; None when nobody has."""
     try:

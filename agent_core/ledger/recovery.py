@@ -114,9 +114,7 @@ def _make_ready(path: Path, backups: Backups) -> None:
 # ---- what is damaged ---------------------------------------------------------------------------
 
 
-def _replace_damaged(
-    path: Path, backups: Backups, found: Examination, begun: Path | None
-) -> None:
+def _replace_damaged(path: Path, backups: Backups, found: Examination, begun: Path | None) -> None:
     log.error("the ledger is damaged", path=str(path), why=found.why)
     kept = _keep(path, found.why, begun)
     _set_aside(_files(path), kept)

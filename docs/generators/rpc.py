@@ -68,9 +68,11 @@ _DATA = """
 
 | event | `data` |
 | --- | --- |
-| `ledger.recovered` | the ledger was lost, and it is known again what runs: the fields of a [RecoveryRow](json.md#recoveryrow), `rebuilt`, the number of kernels found by their containers' records, and `kernels`, the first hundred of them |
+| `ledger.recovered` | the fields of a [RecoveryRow](json.md#recoveryrow), `rebuilt`, `kernels` |
 
-It is durable, belongs to no kernel, and has no states.
+It is durable and belongs to no kernel: the ledger was lost, and it is known again what runs.
+`rebuilt` counts the kernels that were found by their containers' records, `kernels` has the ids of
+the first hundred.
 
 ## Progress
 

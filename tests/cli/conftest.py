@@ -11,6 +11,7 @@ from agent_core.contracts.errors import InsufficientResource, NotFound
 from agent_core.server.dispatcher import Dispatcher
 from agent_core.server.rpc import RpcServer
 from agent_core.wire import decisions as d
+from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
 
@@ -58,6 +59,7 @@ class Services:
 
     def __init__(self):
         self.specs = []
+        self.backups = []
         self.inputs = []
         self.interrupts = []
         self.executed = []
@@ -133,6 +135,24 @@ class Services:
 
     async def leaks(self):
         return [m.Leak(kind="scratch", key="/x", kernel_id=None, state="stranger", detail="old")]
+
+    async def ledger(self):
+        hold = led.LedgerHold(kind="scratch", key="k1", kernel_id="k1", state="held", since=1.0)
+        return led.LedgerView(
+            path="/s/ledger.db",
+            version=3,
+            epoch="1",
+            size=1 << 20,
+            kernels={"RUNNING": 1},
+            holds=[hold],
+            holds_total=1,
+            outbox=2,
+            recovery=led.RecoveryRow(at=1.0, why="the file is empty", source="nothing"),
+        )
+
+    async def back_up(self, to):
+        self.backups.append(to)
+        return led.BackupRow(path=to or "/s/backups/b.db", size=4096, at=1.0, sound=True)
 
     def config(self):
         return {"agent": {"id": "i-test"}}

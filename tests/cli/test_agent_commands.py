@@ -15,7 +15,14 @@ ARRAYS = [
     "leaks",
     "events",
 ]
-OBJECTS = ["status", "plugins show mock", "plugins why mock", "kernels show k1"]
+OBJECTS = [
+    "status",
+    "plugins show mock",
+    "plugins why mock",
+    "kernels show k1",
+    "ledger show",
+    "ledger backup",
+]
 
 
 @pytest.mark.parametrize("command", [*ARRAYS, "plugins list --live", "kernels destroy k1"])

@@ -216,7 +216,7 @@ def test_a_kernel_that_was_in_the_middle_of_its_create_at_the_backup_runs_on(liv
         damage(world)
         await world.start()
         assert (await world.row()).state == "RUNNING"
-        assert await world.holds() == {key: "held" for key in held}
+        assert await world.holds() == dict.fromkeys(held, "held")
         assert world.backend.states == {CONTAINER: ContainerState.RUNNING}
         assert (await world.row()).spec["image"] == "python"
 

@@ -12,6 +12,7 @@ import pytest
 from agent_core.contracts.errors import Conflict, LedgerFailed, Reconciling
 from agent_core.ledger import BackupKeeper, Ledger, backups
 from agent_core.ledger.examination import Condition, examine
+
 from .conftest import PUT, kernel
 
 
@@ -191,7 +192,9 @@ Backups(Path(sys.argv[1])).make()
 
 
 @pytest.mark.parametrize(
-    ("point", "more"), [(backups.MAKING.before, 0), (backups.MAKING.after, 1)], ids=lambda p: getattr(p, "name", p)
+    ("point", "more"),
+    [(backups.MAKING.before, 0), (backups.MAKING.after, 1)],
+    ids=lambda p: getattr(p, "name", p),
 )
 def test_a_backup_that_is_killed_in_the_middle_leaves_only_whole_ones(book, point, more):
     book.fill("k1")

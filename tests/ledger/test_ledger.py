@@ -370,16 +370,16 @@ def test_an_older_ledger_is_copied_before_it_is_upgraded(tmp_path):
             assert kept.execute("SELECT kernel_id FROM holds").fetchall() == [("k1",)]
 
 
-@pytest.mark.parametrize("point", ["effect.ledger-copy-older.before", "effect.ledger-copy-older.after"])
-def test_an_upgrade_that_is_killed_is_made_by_the_next_start(tmp_path, point):
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_an_upgrade_that_is_killed_is_made_by_the_next_start(tmp_path, side):
     path = tmp_path / "l.db"
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.executescript(VERSION_1)
-    env = {**os.environ, "AGENT_FAILPOINTS": f"{point}=kill"}
+    env = {**os.environ, "AGENT_FAILPOINTS": f"effect.ledger-copy-older.{side}=kill"}
     done = subprocess.run([sys.executable, "-c", WRITER, str(path)], env=env, timeout=30)
     assert done.returncode == -signal.SIGKILL
     assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
-    assert len([*tmp_path.glob("l.db.v1*")]) == (1 if point.endswith("before") else 2)
+    assert len([*tmp_path.glob("l.db.v1*")]) == (1 if side == "before" else 2)
 
 
 def test_an_older_backup_takes_the_place_of_a_lost_ledger(tmp_path):

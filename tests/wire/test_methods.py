@@ -38,6 +38,8 @@ def test_the_table_has_every_method_under_its_own_name():
         "interrupt_kernel",
         "complete_code",
         "list_leaks",
+        "show_ledger",
+        "backup_ledger",
         "get_config",
     ]
     assert all(name == method.name for name, method in METHODS.items())
