@@ -8,11 +8,12 @@ from pathlib import Path
 
 import structlog
 
+from agent_core.contracts.errors import AgentError
 from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.published import KIND as PORT
-from agent_core.kernels.reading import read_records
+from agent_core.kernels.reading import KNOWN, read_records
 from agent_core.kernels.reconcile import plan
 from agent_core.kernels.services import Services
 from agent_core.kernels.sightings import Sightings, look_for
@@ -31,7 +32,8 @@ async def adopt_all(services: Services, owners: Owners) -> list[str]:
     Returns:
         What could not be restored or taken over, in words; nothing of it is touched or free.
     """
-    if services.ledger.reconciling and not await read_records(services):
+    unread = services.ledger.reconciling not in ("", KNOWN)
+    if unread and not await read_records(services):
         return []
     faults = await _adopt_known(services, owners)
     services.ledger.reconciling = ""
@@ -44,7 +46,10 @@ async def adopt_later(services: Services, owners: Owners, faults: list[str]) -> 
         if not services.ledger.reconciling:
             return
         await asyncio.sleep(pause)
-        faults.extend(await adopt_all(services, owners))
+        try:
+            faults.extend(await adopt_all(services, owners))
+        except AgentError as exc:
+            log.warning("kernels cannot be taken over yet", error=exc.message)
 
 
 async def _adopt_known(services: Services, owners: Owners) -> list[str]:

@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 RECOVERED: Final = Commit("ledger-recovered", "what a lost ledger lacked is rebuilt from records")
 
 EVENT: Final = "ledger.recovered"
+KNOWN: Final = "the kernels are not taken over yet"
+"""Why the ledger is still reconciling once the records were read."""
 _LOST: Final = "there was no ledger"
 _NAMED: Final = 100
 """Kernels that the event names; it counts all."""
@@ -59,6 +61,8 @@ async def _write(services: Services, rebuild: Rebuild) -> None:
         recovery = Recovery(time.time(), _LOST, "nothing")
 
     def work(tx: Transaction) -> EventRow | None:
+        if not tx.is_reconciling():  # it was written, and nobody heard of it
+            return None
         for row in rebuild.rows:
             tx.put_kernel(row)
         tx.drop_holds(rebuild.stale)
@@ -69,7 +73,7 @@ async def _write(services: Services, rebuild: Rebuild) -> None:
         return tx.add_event(EVENT, clock.wall(), data=_told(recovery, rebuild))
 
     event = await ledger.write(RECOVERED, work)
-    ledger.recovery = recovery
+    ledger.recovery, ledger.reconciling = recovery, KNOWN
     if event is not None:
         log.warning("the ledger is recovered", **event.data)
         services.bus.published([event])

@@ -117,7 +117,8 @@ def _restore(
     """Add what is missing; the row only where it is another than the ledger has."""
     kernel_id = remembered.row.kernel_id
     keys = {(hold.kind, hold.key) for hold in remembered.holds if not hold.shared}
-    own = {
+    taken = {(hold.kind, hold.key) for hold in rebuild.holds if not hold.shared}
+    own = taken | {
         (hold.kind, hold.key)
         for hold in holds
         if hold.kernel_id == kernel_id and hold.state is not HoldState.TAKING

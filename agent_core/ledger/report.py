@@ -22,7 +22,7 @@ from agent_core.ledger.examination import (
 from agent_core.ledger.keeping import BackupKeeper
 from agent_core.ledger.lock import holder_of
 from agent_core.ledger.recovery import Recovery
-from agent_core.ledger.store import Ledger
+from agent_core.ledger.store import UNREAD, Ledger
 from agent_core.ledger.transaction import Transaction
 from agent_core.wire import ledger as wire
 from agent_core.wire import models
@@ -72,7 +72,7 @@ def view(tx: Transaction, path: Path, backups: Backups) -> wire.LedgerView:
         outbox=tx.counts()["outbox"],
         last_backup=None if last is None else row_of(last),
         recovery=None if recovery is None else wire.RecoveryRow(**recovery.to_data()),
-        reconciling="the backend's records were not read yet" if tables.RECONCILING in meta else "",
+        reconciling=UNREAD if tables.RECONCILING in meta else "",
     )
 
 

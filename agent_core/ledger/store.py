@@ -40,7 +40,8 @@ class Commit:
         self.before, self.after = failpoints.declare_commit(label, meaning)
 
 
-_UNREAD: Final = "the backend's records were not read yet"
+UNREAD: Final = "the backend's records were not read yet"
+"""Why a ledger is reconciling before anybody has tried."""
 
 PROBED: Final = Commit("ledger-probed", "the ledger is written again after it could not be")
 
@@ -130,7 +131,7 @@ class Ledger:
             tables.put(db, fresh)
             known |= fresh
         self.epoch = known["epoch"]
-        self.reconciling = _UNREAD if tables.RECONCILING in known else ""
+        self.reconciling = UNREAD if tables.RECONCILING in known else ""
         self.recovery = Recovery.from_text(known.get(tables.RECOVERY))
 
     def close(self) -> None:

@@ -211,6 +211,10 @@ class Transaction:
         """Change something that has no meaning."""
         tables.put(self._db, {"probed": str(at)})
 
+    def is_reconciling(self) -> bool:
+        """Whether rows may be missing that the backend's records have."""
+        return tables.RECONCILING in self.meta()
+
     def reconciled(self, recovery: Recovery | None) -> None:
         """Note that the backend's records were read, and no row is missing any more."""
         self._db.execute("DELETE FROM meta WHERE key = ?", [tables.RECONCILING])

@@ -22,6 +22,13 @@ ELSEWHERE = {
     "network-create": "only where kernels share: no capability of the process backend",
     "network-remove": "only where kernels share: no capability of the process backend",
     "use-dropped": "only where kernels share: no capability of the process backend",
+    "ledger-keep": "only where the ledger is damaged: walked by the tests of its faults",
+    "ledger-set-aside": "only where the ledger is damaged: walked by the tests of its faults",
+    "ledger-place": "once, at the first start, and where the ledger was lost: walked there",
+    "ledger-recovered": "once, at the first start, and where the ledger was lost: walked there",
+    "ledger-copy-older": "only after an upgrade: walked by the tests of the ledger's room",
+    "ledger-backup": "at a stop and now and then: walked by the tests of the ledger's room",
+    "ledger-probed": "only after the ledger could not be written: tested on a full disk",
 }
 """Failpoints that the life of one kernel on the process backend does not pass, and why."""
 

@@ -132,6 +132,18 @@ def test_a_clean_stop_leaves_a_backup_of_what_is_known_then(node):
     node.clean()
 
 
+def test_a_backup_is_made_by_itself_where_something_changed(node):
+    node.config.write_text(
+        node.config.read_text().replace("[agent]", '[agent]\nledger-backup-interval = "100ms"', 1)
+    )
+    node.start()
+    assert node.ask("show_ledger").last_backup is None
+    kernel = node.create()
+    made = until(lambda: node.ask("show_ledger").last_backup)
+    assert node.json("ledger", "check", made.path)["condition"] == "sound"
+    node.destroy(kernel)
+
+
 WALK = [
     f"{point.name}=kill"
     for point in (

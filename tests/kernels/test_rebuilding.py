@@ -341,12 +341,13 @@ def test_a_container_that_ended_meanwhile_gives_its_kernel_an_end(live):
     live(body)
 
 
+@pytest.mark.parametrize("trouble", [lose, damage])
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_a_rebuilding_that_cannot_be_written_is_tried_again(live, fail_commit, side):
+def test_a_rebuilding_that_cannot_be_written_is_tried_again(live, fail_commit, side, trouble):
     async def body(world):
         await world.running()
         await world.crash()
-        lose(world)
+        trouble(world)
         fail_commit(getattr(RECOVERED, side), 1)
         await world.start()
         await adopt_later(world.services, world.owners, world.faults)
