@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.ledger import BackupKeeper
-from agent_core.ledger.report import conditions_of, row_of, view
+from agent_core.ledger.report import conditions_of, contents, row_of, view
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
@@ -145,7 +146,8 @@ class NodeService:
     async def ledger(self) -> led.LedgerView:
         """Say what is in the ledger."""
         ledger = self._services.ledger
-        shown = await ledger.read(lambda tx: view(tx, ledger.path, ledger.backups))
+        found = await ledger.read(contents)
+        shown = await asyncio.to_thread(view, found, ledger.path, ledger.backups)
         return shown.model_copy(update={"reconciling": ledger.reconciling})
 
     async def back_up(self, to: str | None) -> led.BackupRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -60,9 +61,10 @@ class StateLock:
                 f"state directory {self._path.parent} is in use by the agent with pid {holder}",
                 details={"pid": int(holder) if holder.isdigit() else None},
             ) from exc
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd
+        with contextlib.suppress(OSError):  # on a full disk the lock is a lock all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent_core.contracts.errors import InvalidArgument, LedgerFailed, NotFound
 from agent_core.ledger import schema, tables
@@ -22,6 +22,7 @@ from agent_core.ledger.examination import (
 from agent_core.ledger.keeping import BackupKeeper
 from agent_core.ledger.lock import holder_of
 from agent_core.ledger.recovery import Recovery
+from agent_core.ledger.rows import HoldRow
 from agent_core.ledger.store import UNREAD, Ledger
 from agent_core.ledger.transaction import Transaction
 from agent_core.wire import ledger as wire
@@ -43,36 +44,48 @@ _NEXT: Final = {
 }
 
 
-def view(tx: Transaction, path: Path, backups: Backups) -> wire.LedgerView:
-    """Say what is in a ledger."""
-    meta = tx.meta()
-    kernels = {row.kernel_id: row for row in tx.kernels()}
-    holds = tx.holds()
+class Contents(NamedTuple):
+    """What is in a ledger, read in one transaction."""
+
+    meta: dict[str, str]
+    kernels: dict[str, int]
+    counts: dict[str, int]
+    holds: list[tuple[HoldRow, float]]
+
+
+def contents(tx: Transaction) -> Contents:
+    """Read what is in a ledger; costs the same however many kernels have ended."""
+    return Contents(tx.meta(), tx.kernel_counts(), tx.counts(), tx.holds_since(_SHOWN))
+
+
+def view(found: Contents, path: Path, backups: Backups) -> wire.LedgerView:
+    """Say what is in a ledger, with what the file system has of it; it blocks."""
     last = next(iter(backups.list()), None)
-    recovery = Recovery.from_text(meta.get(tables.RECOVERY))
+    recovery = Recovery.from_text(found.meta.get(tables.RECOVERY))
     return wire.LedgerView(
         path=str(path),
         version=schema.VERSION,
-        epoch=meta.get("epoch", ""),
+        epoch=found.meta.get("epoch", ""),
         size=sum(file.stat().st_size for file in _files(path)),
-        kernels=tx.kernel_counts(),
-        holds=[
-            wire.LedgerHold(
-                kind=hold.kind,
-                key=hold.key,
-                kernel_id=hold.kernel_id,
-                state=hold.state,
-                shared=hold.shared,
-                since=kernels[hold.kernel_id].created_at if hold.kernel_id in kernels else 0.0,
-                note=hold.note,
-            )
-            for hold in holds[:_SHOWN]
-        ],
-        holds_total=len(holds),
-        outbox=tx.counts()["outbox"],
+        kernels=found.kernels,
+        holds=[_hold(hold, since) for hold, since in found.holds],
+        holds_total=found.counts["holds"],
+        outbox=found.counts["outbox"],
         last_backup=None if last is None else row_of(last),
         recovery=None if recovery is None else wire.RecoveryRow(**recovery.to_data()),
-        reconciling=UNREAD if tables.RECONCILING in meta else "",
+        reconciling=UNREAD if tables.RECONCILING in found.meta else "",
+    )
+
+
+def _hold(hold: HoldRow, since: float) -> wire.LedgerHold:
+    return wire.LedgerHold(
+        kind=hold.kind,
+        key=hold.key,
+        kernel_id=hold.kernel_id,
+        state=hold.state,
+        shared=hold.shared,
+        since=since,
+        note=hold.note,
     )
 
 
@@ -117,7 +130,7 @@ def view_file(path: Path) -> wire.LedgerView:
                 hint="`agentctl ledger check` says more.",
             )
         with closing(connect_for_reading(file)) as db:
-            shown = view(Transaction(db, ""), file, Backups(path))
+            shown = view(contents(Transaction(db, "")), file, Backups(path))
     return shown.model_copy(update={"path": str(path)})
 
 

@@ -38,7 +38,8 @@ def unread_tail(database: Path) -> str:
         _, _, page, _, *salts, _, _ = _HEADER.unpack(header)
         file.seek(_HEADER.size + _accepted(database) * (_FRAME.size + page))
         for frame in iter(lambda: file.read(_FRAME.size + page), b""):
-            if len(frame) >= _FRAME.size and [*_FRAME.unpack_from(frame)[2:4]] == salts:
+            # A piece of a frame's header is never written; an older generation's frames may follow.
+            if len(frame) < _FRAME.size or [*_FRAME.unpack_from(frame)[2:4]] == salts:
                 return "the last transactions of its write-ahead log cannot be read"
     return ""
 

@@ -190,6 +190,16 @@ class Transaction:
         )
         return [_hold(row) for row in rows]
 
+    def holds_since(self, limit: int) -> list[tuple[HoldRow, float]]:
+        """List holds, those of the oldest kernels first, each with when its kernel was created."""
+        columns = ", ".join(f"holds.{name}" for name in _HOLD_COLUMNS.split(", "))
+        rows = self._db.execute(
+            f"SELECT created_at, {columns} FROM holds JOIN kernels USING (kernel_id) "  # noqa: S608 - constants
+            "ORDER BY created_at, kernel_id, ordinal LIMIT ?",
+            [limit],
+        )
+        return [(_hold(hold), since) for since, *hold in rows]
+
     # ---- the ledger itself ----
 
     def meta(self) -> dict[str, str]:

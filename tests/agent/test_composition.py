@@ -7,11 +7,13 @@ import sqlite3
 import threading
 
 import pytest
+from agent_backend_process.backend import ProcessBackend
 
 from agent_core import agent as composition
 from agent_core.agent import Agent, serve
+from agent_core.client import AgentClient
 from agent_core.config.loader import load
-from agent_core.contracts.errors import LedgerFailed, PluginError
+from agent_core.contracts.errors import LedgerFailed, PluginError, Reconciling
 from agent_core.kernels.owners import Owners
 from agent_core.ledger import StateLock
 
@@ -102,6 +104,42 @@ def test_a_ledger_that_is_too_new_stops_the_start_and_is_left_alone(configured):
     async def body():
         with pytest.raises(LedgerFailed, match="version 99"):
             await Agent(config).start()
+
+    run(body)
+    given_back(config)
+
+
+def test_an_agent_that_does_not_know_what_runs_serves_refuses_and_asks_again(
+    configured, monkeypatch
+):
+    config = configured()
+    answers = asyncio.Event()
+    listed = ProcessBackend.list
+
+    async def reluctant(self, owner):
+        if not answers.is_set():
+            raise PluginError("the runtime does not answer")
+        return await listed(self, owner)
+
+    monkeypatch.setattr(ProcessBackend, "list", reluctant)
+
+    async def body():
+        agent = Agent(config)
+        await agent.start()
+        async with AgentClient(str(config.paths.rpc_socket)) as client:
+            status = await client.get_status()
+            assert [c.code for c in status.conditions] == ["ledger_reconciling"]
+            assert any("does not answer" in warning for warning in status.warnings)
+            assert "does not answer" in (await client.show_ledger()).reconciling
+            with pytest.raises(Reconciling):
+                await client.create_kernel({"image": "python"})
+            with pytest.raises(Reconciling):
+                await client.backup_ledger()
+            answers.set()
+            while (await client.get_status()).conditions:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.01)
+            assert (await client.plan_kernel({"image": "python"})).granted
+        await agent.stop()
 
     run(body)
     given_back(config)

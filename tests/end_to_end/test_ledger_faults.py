@@ -222,7 +222,6 @@ def small_disk(node):
     place = node.root / "var"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place], check=True)
-    node.configure('\n[plugins]\nblock = ["cuda"]\n')
     try:
         yield place
     finally:
@@ -302,6 +301,23 @@ def test_a_destroy_on_a_full_disk_is_complete_once_there_is_room_again(node, sma
     assert node.ask("wait_kernel", kernel, ["TERMINATED"], timeout=60).state == "TERMINATED"
     until(lambda: not node.ask("list_kernels"))
     node.clean()
+
+
+@pytest.mark.requires("mount")
+def test_a_start_on_a_full_disk_says_so_and_kernels_run_on(node, small_disk):
+    node.start()
+    kernel = node.create()
+    pid = int(node.run(kernel, "import os; print(os.getpid())")[0])
+    node.end()
+    fill(small_disk)
+    node.start(ready=False)
+    assert node.wait(deadline=10) == 1
+    assert any(line.startswith("error[ledger-failed]") for line in node.log)
+    os.kill(pid, 0)
+    (small_disk / "filler").unlink()
+    node.start()
+    assert says(node, kernel) == "42\n"
+    assert kept(node) == []
 
 
 @pytest.mark.requires("mount")

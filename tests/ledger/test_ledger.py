@@ -357,6 +357,70 @@ def test_a_ledger_of_the_first_version_opens_with_all_its_rows(tmp_path):
     assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
 
 
+VERSION_2 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kernels (
+    kernel_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL,
+    spec_digest TEXT NOT NULL, created_at REAL NOT NULL, incarnation INTEGER NOT NULL, reason TEXT,
+    message TEXT, exit_code INTEGER, started_at REAL, ended_at REAL, container TEXT,
+    warnings TEXT NOT NULL, timings TEXT NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX kernels_by_end ON kernels (ended_at);
+CREATE TABLE holds (
+    kind TEXT NOT NULL, key TEXT NOT NULL, kernel_id TEXT NOT NULL REFERENCES kernels,
+    incarnation INTEGER NOT NULL, state TEXT NOT NULL, undo TEXT NOT NULL,
+    ordinal INTEGER NOT NULL, note TEXT NOT NULL, shared INTEGER NOT NULL,
+    PRIMARY KEY (kind, key, kernel_id)
+) WITHOUT ROWID;
+CREATE INDEX holds_by_kernel ON holds (kernel_id);
+CREATE UNIQUE INDEX holds_of_one ON holds (kind, key) WHERE shared = 0;
+CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, epoch TEXT NOT NULL, name TEXT NOT NULL,
+    at REAL NOT NULL, kernel_id TEXT, session_id TEXT, data TEXT NOT NULL
+);
+CREATE INDEX outbox_by_kernel ON outbox (kernel_id);
+INSERT INTO meta VALUES ('boot_id', 'b'), ('epoch', 'e');
+INSERT INTO kernels VALUES ('k1','s','PREPARING','{"image":"python"}','d',1.0,1,NULL,NULL,NULL,
+    NULL,NULL,NULL,'[]','[]',1);
+INSERT INTO holds VALUES ('scratch','k1','k1',1,'held','{"path":"/x"}',2,'',0);
+INSERT INTO outbox VALUES (7,'e','kernel.preparing',1.0,'k1','s','{"a":1}');
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_ledger_of_the_second_version_opens_with_all_its_rows(tmp_path):
+    path = tmp_path / "l.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_2)
+
+    def read(tx):
+        return tx.kernels(), tx.holds(), tx.events(None, 0, 9)
+
+    for _ in range(2):
+        rows, holds, events = run(path, lambda ledger: ledger.read(read))
+        assert rows == [kernel()]
+        assert holds == [HoldRow("scratch", "k1", "k1", 1, HoldState.HELD, {"path": "/x"}, 2)]
+        assert [(event.id, event.data) for event in events] == [("e-7", {"a": 1})]
+    assert (tmp_path / "l.db.v2").exists()
+    assert not (tmp_path / "l.db.v2.2").exists()
+
+
+def test_tables_that_were_upgraded_are_those_that_are_made_now(tmp_path):
+    shapes = []
+    for number, script in enumerate(["", VERSION_1, VERSION_2]):
+        path = tmp_path / f"{number}.db"
+        with contextlib.closing(sqlite3.connect(path)) as old:
+            old.executescript(script)
+        if not script:
+            path.unlink()
+        run(path, lambda ledger: ledger.read(lambda tx: tx.kernels()))
+        with contextlib.closing(sqlite3.connect(path)) as now:
+            tables = ("meta", "kernels", "holds", "outbox")
+            shapes.append([now.execute(f"PRAGMA table_xinfo({t})").fetchall() for t in tables])
+            shapes[-1].append(now.execute("PRAGMA index_list(holds)").fetchall())
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
 def test_an_older_ledger_is_copied_before_it_is_upgraded(tmp_path):
     path = tmp_path / "l.db"
     for _ in range(2):
