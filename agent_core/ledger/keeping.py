@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from agent_core.contracts.errors import AgentError, Reconciling
+from agent_core.contracts.errors import AgentError, LedgerFailed, Reconciling
 from agent_core.ledger.backups import Backup
 from agent_core.ledger.store import Ledger
 
 log = structlog.get_logger(__name__)
+
+
+_DEADLINE: Final = 120.0
 
 
 class BackupKeeper:
@@ -42,10 +46,17 @@ class BackupKeeper:
             if why := self._ledger.reconciling:
                 raise Reconciling(f"the ledger was lost, and rows may be missing in it: {why}")
             commits = self._ledger.commits
-            backup = await asyncio.to_thread(self._ledger.backups.make, to)
+            backup = await self._make(to)
             if to is None:
                 self._backed_up, self.fault = commits, ""
             return backup
+
+    async def _make(self, to: Path | None) -> Backup:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return await asyncio.to_thread(self._ledger.backups.make, to)
+        except TimeoutError as exc:
+            raise LedgerFailed(f"a backup is not written after {_DEADLINE:g} s") from exc
 
     async def back_up_changes(self) -> None:
         """Make a backup where something has changed since the last; a failure is noted."""

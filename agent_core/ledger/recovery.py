@@ -85,9 +85,7 @@ def make_ready(path: Path, backups: Backups) -> None:
     """
     try:
         _make_ready(path, backups)
-    except OSError as exc:
-        raise LedgerFailed(f"cannot make the ledger {path} ready: {exc}") from exc
-    except sqlite3.Error as exc:
+    except (OSError, sqlite3.Error) as exc:
         raise LedgerFailed(f"cannot make the ledger {path} ready: {exc}") from exc
 
 
@@ -209,11 +207,7 @@ def _keep(path: Path, why: str, begun: Path | None) -> Path:
     if begun is not None and not (path.exists() and (begun / path.name).exists()):
         return begun
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    kept = path.parent / f"damaged-{stamp}"
-    number = 1
-    while kept.exists():
-        number += 1
-        kept = path.parent / f"damaged-{stamp}-{number}"
+    kept = _unused(path.parent / f"damaged-{stamp}")
     with KEEPING:
         kept.mkdir(mode=0o700)
         (kept / _UNFINISHED).write_text(why)
@@ -221,6 +215,15 @@ def _keep(path: Path, why: str, begun: Path | None) -> Path:
         sync(kept)
         sync(path.parent)
     return kept
+
+
+def _unused(path: Path) -> Path:
+    """Choose a name that nothing has: what was kept before stays as it is."""
+    chosen, number = path, 1
+    while chosen.exists():
+        number += 1
+        chosen = path.with_name(f"{path.name}.{number}")
+    return chosen
 
 
 def _unfinished(path: Path) -> Path | None:
@@ -240,11 +243,7 @@ def _finish(kept: Path) -> None:
 
 def _upgrade(path: Path, version: int) -> None:
     """Keep a copy of an older ledger, and turn it into one of the present version."""
-    kept = path.with_name(f"{path.name}.v{version}")
-    number = 1
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{path.name}.v{version}.{number}")
+    kept = _unused(path.with_name(f"{path.name}.v{version}"))
     made = path.with_name(f"{path.name}.copy")
     made.unlink(missing_ok=True)
     made.touch(mode=0o600)

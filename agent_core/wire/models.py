@@ -9,7 +9,7 @@ here are the shapes of ``agentctl --json``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,8 +36,17 @@ class Pong(Model):
     text: str
 
 
+CONDITIONS: Final = {
+    "state_not_writable": "the ledger cannot be written; creates fail, what runs goes on",
+    "ledger_reconciling": "the ledger was lost; nothing is accepted until it is known what runs",
+    "ledger_recovered": "the ledger was lost in the last day, and it is known again what runs",
+    "ledger_not_backed_up": "the last backup of the ledger failed",
+}
+"""The codes of conditions, and what they mean."""
+
+
 class Condition(Model):
-    """One thing that is wrong with the agent now: a code for machines, and words."""
+    """One thing that is wrong with the agent, or was not long ago: a code and words."""
 
     code: str
     message: str

@@ -211,7 +211,12 @@ def shapes() -> str:
 
 def _shape(model: type[m.Model]) -> str:
     text = f"\n## {model.__name__}\n\n{prose(model.__doc__)}{_printed(model)}"
-    return f"{text}\n{_fields(model)}" if model.model_fields else text
+    text = f"{text}\n{_fields(model)}" if model.model_fields else text
+    return f"{text}\n{_conditions()}" if model is m.Condition else text
+
+
+def _conditions() -> str:
+    return table(["code", "meaning"], [[code(c), meaning] for c, meaning in m.CONDITIONS.items()])
 
 
 def _printed(model: type[m.Model]) -> str:

@@ -26,6 +26,7 @@ from agent_core.host.states import PluginState
 from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.wire.methods import METHODS
+from agent_core.wire.models import CONDITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
@@ -193,3 +194,8 @@ def test_the_site_asks_no_other_site_for_fonts_scripts_or_styles():
 def test_json_blocks_are_json(page):
     for text in re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         json.loads(text)
+
+
+def test_every_condition_of_the_status_is_there():
+    text = (REFERENCE / "json.md").read_text()
+    assert all(f"| `{code}` | {meaning} |" in text for code, meaning in CONDITIONS.items())

@@ -1,13 +1,16 @@
 """Looking at a ledger: what is in it and how it is; nothing is changed by that."""
 
 import os
+import time
 
 import pytest
 
 from agent_core.contracts.errors import InvalidArgument, LedgerFailed, NotFound
-from agent_core.ledger import StateLock
+from agent_core.ledger import BackupKeeper, Recovery, StateLock
 from agent_core.ledger.lock import holder_of
-from agent_core.ledger.report import check_file, view_file
+from agent_core.ledger.report import check_file, conditions_of, view_file
+from agent_core.ledger.store import Fault
+from agent_core.wire.models import CONDITIONS
 
 
 def files(book):
@@ -90,3 +93,33 @@ def test_who_has_a_state_directory_is_known_without_touching_its_lock(tmp_path):
     with StateLock(tmp_path):
         assert holder_of(tmp_path) == os.getpid()
     assert holder_of(tmp_path) is None
+
+
+def test_each_condition_is_told_with_its_code(book):
+    async def body(ledger):
+        keeper = BackupKeeper(ledger)
+        assert conditions_of(ledger, keeper) == []
+        ledger.fault = Fault("database or disk is full", 5.0)
+        ledger.reconciling = "the runtime does not answer"
+        ledger.recovery = Recovery(time.time(), "the file is empty", "backup", "/b/x.db", "/kept")
+        keeper.fault = "cannot write the backup"
+        return conditions_of(ledger, keeper)
+
+    book.fill("k1")
+    told = book.use(body)[1]
+    assert [condition.code for condition in told] == [*CONDITIONS]
+    assert [condition.since for condition in told][0] == 5.0
+    assert "full" in told[0].message
+    assert "does not answer" in told[1].message
+    assert "the file is empty" in told[2].message
+    assert "/b/x.db" in told[2].message
+    assert "/kept" in told[2].message
+
+
+def test_a_loss_of_long_ago_is_no_condition_any_more(book):
+    async def body(ledger):
+        ledger.recovery = Recovery(1.0, "the file is empty", "nothing")
+        return conditions_of(ledger, BackupKeeper(ledger))
+
+    book.fill("k1")
+    assert book.use(body)[1] == []
