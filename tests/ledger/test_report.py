@@ -108,7 +108,7 @@ def test_each_condition_is_told_with_its_code(book):
     book.fill("k1")
     told = book.use(body)[1]
     assert [condition.code for condition in told] == [*CONDITIONS]
-    assert [condition.since for condition in told][0] == 5.0
+    assert told[0].since == 5.0
     assert "full" in told[0].message
     assert "does not answer" in told[1].message
     assert "the file is empty" in told[2].message
