@@ -104,9 +104,11 @@ class KernelService:
 
         Raises:
             NotFound: when there never was such a session.
+            Reconciling: when it is not known yet whether there is.
         """
         rows = await self._services.ledger.read(lambda tx: tx.kernels_of(session_id))
         if not rows:
+            self._refuse_to_guess(f"there is session {session_id!r}")
             raise no_session(session_id)
         return await asyncio.gather(*(self.destroy(row.kernel_id, reason) for row in rows))
 
@@ -201,10 +203,13 @@ class KernelService:
             Reconciling: when the kernel may run, and it is not known yet whether it does.
         """
         owner = self._owners.get(row.kernel_id)
-        why = self._services.ledger.reconciling
-        if owner is None and row.ended_at is None and why:
-            raise Reconciling(f"it is not known yet whether kernel {row.kernel_id} runs: {why}")
+        if owner is None and row.ended_at is None:
+            self._refuse_to_guess(f"kernel {row.kernel_id} runs")
         return owner
+
+    def _refuse_to_guess(self, what: str) -> None:
+        if why := self._services.ledger.reconciling:
+            raise Reconciling(f"it is not known yet whether {what}: {why}")
 
     async def find(self, kernel_id: str) -> KernelRow:
         """Find a kernel by its id or a unique prefix of it.
@@ -225,8 +230,7 @@ class KernelService:
             )
         found = await self._owners.row(matches[0]) if matches else None
         if found is None:
-            if why := self._services.ledger.reconciling:
-                raise Reconciling(f"it is not known yet whether there is {kernel_id!r}: {why}")
+            self._refuse_to_guess(f"there is kernel {kernel_id!r}")
             raise NotFound(
                 f"there is no kernel {kernel_id!r}", hint="`agentctl kernels list --all` shows all."
             )

@@ -224,13 +224,14 @@ def small_disk(node):
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place], check=True)
     try:
         yield place
+        subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+        (place / "filler").unlink(missing_ok=True)
+        for row in node.ask("list_kernels"):
+            node.destroy(row.kernel_id)
+        node.end()
     finally:
-        subprocess.run(["mount", "-o", "remount,rw", place], check=False)
         if node.process is not None:
-            (place / "filler").unlink(missing_ok=True)
-            for row in node.ask("list_kernels"):
-                node.destroy(row.kernel_id)
-            node.end()
+            node.end(signal.SIGKILL)
         subprocess.run(["umount", "--lazy", place], check=True)
 
 

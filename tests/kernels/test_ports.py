@@ -71,7 +71,9 @@ def test_the_backend_and_the_record_are_told_of_every_port(live):
         spec = world.backend.specs[CONTAINER]
         assert spec.ports == (PublishedPort("web", "http", 8080, 30000, "127.0.0.1"),)
         told = {"name": "web", "protocol": "http", "container_port": 8080}
-        assert spec.record["ports"] == [{**told, "host_port": 30000, "host_ip": "127.0.0.1"}]
+        (hold,) = [hold for hold in spec.record["holds"] if hold["kind"] == "port"]
+        assert hold["key"] == "30000"
+        assert hold["undo"] == {**told, "host_port": 30000, "host_ip": "127.0.0.1"}
 
     live(body)
 

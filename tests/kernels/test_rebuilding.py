@@ -134,6 +134,48 @@ def test_what_rebuilt_kernels_have_is_given_to_nobody_else(live):
     live(body)
 
 
+def test_a_rebuilt_kernel_keeps_its_ports_and_nobody_else_gets_them(live):
+    async def body(world):
+        await world.create(ports="web:http:8080,tb:tcp:6006")
+        await world.kernels.wait("k", ["RUNNING"])
+        before = (await world.kernels.show("k")).ports
+        await world.crash()
+        lose(world)
+        await world.start()
+        assert (await world.kernels.show("k")).ports == before
+        await world.create("other", ports="web:http:8080")
+        await world.kernels.wait("other", ["RUNNING"])
+        taken = {port.address for port in before}
+        assert not taken & {port.address for port in (await world.kernels.show("other")).ports}
+
+    live(body)
+
+
+def test_a_port_that_a_dead_kernel_of_the_backup_had_stays_with_who_has_it_now(live):
+    async def body(world):
+        await world.crash()
+        world.ports = range(30000, 30001)
+        await world.start()
+        await world.create("old", ports="web:http:8080")
+        await world.kernels.wait("old", ["RUNNING"])
+        await back_up(world)
+        await world.kernels.destroy("old", "tired")
+        await world.ended("old")
+        await world.idle()
+        world.seconds += 2 * world.cooldown
+        await world.create("new", ports="web:http:8080")
+        await world.kernels.wait("new", ["RUNNING"])
+        before = (await world.kernels.show("new")).ports
+        await world.crash()
+        damage(world)
+        await world.start()
+        await world.ended("old")
+        assert (await world.kernels.show("new")).ports == before
+        assert [*world.services.ports.held.values()] == ["new"]
+
+    live(body)
+
+
 @pytest.mark.parametrize("trouble", ["fails", "hangs", "unknown", "no record", "another's record"])
 def test_nothing_is_accepted_or_ended_until_the_records_can_be_read(live, trouble):
     async def body(world):
@@ -155,7 +197,11 @@ def test_nothing_is_accepted_or_ended_until_the_records_can_be_read(live, troubl
         for refused in (world.create("other"), world.kernels.plan({"image": "python"})):
             with pytest.raises(Reconciling):
                 await refused
-        for call in (world.kernels.destroy("k", "tired"), world.kernels.wait("k", ["RUNNING"])):
+        for call in (
+            world.kernels.destroy("k", "tired"),
+            world.kernels.wait("k", ["RUNNING"]),
+            world.kernels.destroy_session("k", "tired"),
+        ):
             with pytest.raises(Reconciling):
                 await call
         assert world.backend.states == {CONTAINER: ContainerState.RUNNING}
