@@ -119,7 +119,7 @@ class Ledger:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
-        sums.keep(db)
+        sums.teach(db)
 
     def _begin_epoch(self, db: sqlite3.Connection) -> None:
         """A new epoch at each boot and recovery, so that an id never repeats."""

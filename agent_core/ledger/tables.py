@@ -19,7 +19,7 @@ _EPOCH: Final = "epoch"
 
 
 _VERSION: Final = "version"
-_PUT: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+_PUT: Final = "INSERT OR REPLACE INTO meta (key, value, sum) VALUES (?, ?, ?)"
 
 
 def make(db: sqlite3.Connection) -> None:
@@ -51,7 +51,6 @@ def mark_recovered(db: sqlite3.Connection, recovery: dict[str, Any] | None) -> N
         recovery: What happened; None for a first start, when nothing may have been lost.
     """
     known = {} if recovery is None else {RECOVERY: json.dumps(recovery)}
-    sums.keep(db)
     db.execute("BEGIN IMMEDIATE")
     db.execute("DELETE FROM meta WHERE key IN (?, ?)", [RECOVERY, _EPOCH])
     put(db, {RECONCILING: "1", **known})
@@ -60,7 +59,8 @@ def mark_recovered(db: sqlite3.Connection, recovery: dict[str, Any] | None) -> N
 
 def put(db: sqlite3.Connection, values: Mapping[str, str]) -> None:
     """Write what is known of the ledger itself."""
-    db.executemany(_PUT, list(values.items()))
+    rows = [(key, value, sums.sum_of(key, value)) for key, value in values.items()]
+    db.executemany(_PUT, rows)
 
 
 def change(path: Path, *, recovery: dict[str, Any] | None, fresh: bool) -> None:

@@ -12,10 +12,32 @@ from agent_core.contracts.errors import InternalError
 from agent_core.ledger import tables
 from agent_core.ledger.recovery import Recovery
 from agent_core.ledger.rows import EventRow, HoldRow, HoldState, KernelRow
+from agent_core.ledger.sums import FUNCTION, sum_of
 
 _KERNEL_COLUMNS = tuple(f.name for f in fields(KernelRow))
 _JSON_COLUMNS = {"spec", "warnings", "timings"}
 _HOLD_COLUMNS = "kind, key, kernel_id, incarnation, state, undo, ordinal, note, shared"
+
+
+def _upsert(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "  # noqa: S608 - names are ours
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}"
+    )
+
+
+_PUT_KERNEL = _upsert("kernels", [*_KERNEL_COLUMNS, "sum"], ["kernel_id"])
+_PUT_HOLD = _upsert("holds", [*_HOLD_COLUMNS.split(", "), "sum"], ["kind", "key", "kernel_id"])
+_MARK_HOLDS = (
+    "UPDATE holds SET state = ?, sum = "  # noqa: S608 - a constant
+    f"{FUNCTION}({_HOLD_COLUMNS.replace('state', '?')}) WHERE kernel_id = ?"
+)
+
+
+def _summed(values: list[Any]) -> list[Any]:
+    """Add the sum of a row; the values are in the order of the table's columns."""
+    return [*values, sum_of(*values)]
 
 
 def _json(value: Any) -> str:
@@ -91,13 +113,7 @@ class Transaction:
 
     def put_kernel(self, row: KernelRow) -> None:
         """Insert a kernel, or replace its row by a newer version."""
-        marks = ",".join("?" * len(_KERNEL_COLUMNS))
-        updates = ",".join(f"{name}=excluded.{name}" for name in _KERNEL_COLUMNS[1:])
-        self._db.execute(
-            f"INSERT INTO kernels ({','.join(_KERNEL_COLUMNS)}) VALUES ({marks}) "  # noqa: S608 - column names are ours
-            f"ON CONFLICT (kernel_id) DO UPDATE SET {updates}",
-            _kernel_values(row),
-        )
+        self._db.execute(_PUT_KERNEL, _summed(_kernel_values(row)))
 
     def kernels(self, *, include_ended: bool = True) -> list[KernelRow]:
         """List kernels, oldest first."""
@@ -153,13 +169,7 @@ class Transaction:
             InternalError: when another kernel holds what is not shared.
         """
         try:
-            self._db.executemany(
-                f"INSERT INTO holds ({_HOLD_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?) "  # noqa: S608 - a constant
-                "ON CONFLICT (kind, key, kernel_id) DO UPDATE SET "
-                "incarnation=excluded.incarnation, state=excluded.state, undo=excluded.undo, "
-                "ordinal=excluded.ordinal, note=excluded.note, shared=excluded.shared",
-                [_hold_values(hold) for hold in holds],
-            )
+            self._db.executemany(_PUT_HOLD, [_summed(_hold_values(hold)) for hold in holds])
         except sqlite3.IntegrityError as exc:
             raise InternalError(f"a hold cannot be written: {exc}") from exc
 
@@ -179,7 +189,7 @@ class Transaction:
 
     def mark_holds(self, kernel_id: str, state: HoldState) -> None:
         """Set the state of all holds of one kernel."""
-        self._db.execute("UPDATE holds SET state = ? WHERE kernel_id = ?", [state, kernel_id])
+        self._db.execute(_MARK_HOLDS, [state, state, kernel_id])
 
     def holds(self, kernel_id: str | None = None) -> list[HoldRow]:
         """List the holds of one kernel, or of all, in the order of taking."""
@@ -243,12 +253,10 @@ class Transaction:
         data: Mapping[str, Any] | None = None,
     ) -> EventRow:
         """Append an event; it is told once the transaction is durable."""
-        cursor = self._db.execute(
-            "INSERT INTO outbox (epoch, name, at, kernel_id, session_id, data) "
-            "VALUES (?,?,?,?,?,?)",
-            [self._epoch, name, at, kernel_id, session_id, _json(data or {})],
-        )
-        sequence = int(cursor.lastrowid or 0)
+        last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        sequence = (last[0] if last else 0) + 1
+        values = [sequence, self._epoch, name, at, kernel_id, session_id, _json(data or {})]
+        self._db.execute("INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?)", _summed(values))
         return EventRow(self._epoch, sequence, name, at, kernel_id, session_id, dict(data or {}))
 
     def events(self, kernel_id: str | None, after: int, limit: int) -> list[EventRow]:

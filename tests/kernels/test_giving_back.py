@@ -156,8 +156,8 @@ def test_a_run_directory_that_is_not_the_kernels_is_not_removed(live):
         precious.mkdir()
         await world.crash()
         with sqlite3.connect(world.root / "ledger.db") as db:
-            sums.keep(db)
             db.execute("UPDATE holds SET key = ? WHERE kind = 'run-dir'", [str(precious)])
+            sums.write_all(db)
         db.close()
         await world.start()
         await world.kernels.destroy("k", "tired")

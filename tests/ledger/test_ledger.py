@@ -148,8 +148,8 @@ def test_a_changed_boot_id_begins_a_new_epoch(tmp_path):
     first.open()
     first.close()
     with sqlite3.connect(path) as db:
-        sums.keep(db)
         db.execute("UPDATE meta SET value = 'another' WHERE key = 'boot_id'")
+        sums.write_all(db)
     db.close()
     second = Ledger(path)
     second.open()
@@ -270,9 +270,9 @@ def test_rows_whose_data_cannot_be_read_hide_no_others(tmp_path):
 
     run(path, lambda ledger: ledger.write(PUT, put))
     with sqlite3.connect(path) as db:
-        sums.keep(db)
         db.execute("UPDATE kernels SET spec = 'no json' WHERE kernel_id = 'k1'")
         db.execute("UPDATE holds SET undo = '[]' WHERE kernel_id = 'k1'")
+        sums.write_all(db)
     db.close()
     rows, holds = run(path, lambda ledger: ledger.read(lambda tx: (tx.kernels(), tx.holds())))
     assert [row.spec for row in rows] == [{}, {"image": "python"}]
