@@ -31,6 +31,7 @@ from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -98,9 +99,10 @@ class Agent:
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
         warnings = [*self._warnings, *notices, *self._strangers(host), *faults]
         kernels = KernelService(self._services, owners)
-        node = NodeService(self._config, host, self._services, kernels, warnings)
+        reconciler = Reconciler(self._services, owners)
+        node = NodeService(self._config, host, self._services, kernels, reconciler, warnings)
         self._stack.push_async_callback(self._end_periodic)
-        self._begin_periodic(owners)
+        self._begin_periodic(Watching(self._services, owners, reconciler))
         await self._serve(node, kernels)
         # The first to go at a stop: code that runs must not be interrupted since its caller goes.
         self._stack.callback(owners.detach)
@@ -140,12 +142,16 @@ class Agent:
         devices = DeviceService(host.devices(), allocator)
         host.listen(devices.changed)
         await devices.refresh()
+        looks = config.agent.sync_container_lifecycles
         settings = Settings(
             agent_id=config.agent.id,
             run_root=run_root,
             stop_grace=config.container.stop_grace,
             init_timeout=config.kernel_lifecycles.init_timeout,
             scratch_size=self._scratch_size(host),
+            look_interval=looks.interval if looks.enabled else None,
+            stranger_policy=config.kernel_lifecycles.stranger_policy,
+            stranger_grace=config.kernel_lifecycles.stranger_grace,
             advertised_host=_advertised_host(config.container),
         )
         runner: KernelRunner = host.runner.instance
@@ -153,7 +159,17 @@ class Agent:
         logs = LogStore(config.paths.state / "kernel-logs")
         pool = await self._port_pool()
         return Services(
-            settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs, pool
+            settings,
+            ledger,
+            bus,
+            allocator,
+            devices,
+            backend,
+            host.scratch,
+            runner,
+            logs,
+            pool,
+            stray_workers=host.stray_workers,
         )
 
     async def _port_pool(self) -> PortPool:
@@ -208,12 +224,12 @@ class Agent:
 
     # ---- what goes on all the time ----
 
-    def _begin_periodic(self, owners: Owners) -> None:
+    def _begin_periodic(self, watching: Watching) -> None:
         loop = asyncio.get_running_loop()
-        watching = Watching(self._services, owners)
         for name, work in {
             "backend events": watching.follow(),
             "kernels": watching.look(),
+            "strangers": watching.survey(),
             "devices": _each(
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),

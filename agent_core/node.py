@@ -15,9 +15,12 @@ from agent_core.contracts.versions import RPC_PROTOCOL
 from agent_core.host.plugin_host import PluginHost
 from agent_core.kernels.asking import ask
 from agent_core.kernels.leaks import find_leaks
+from agent_core.kernels.mending import Mending
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class NodeService:
@@ -34,12 +37,15 @@ class NodeService:
         host: PluginHost,
         services: Services,
         kernels: KernelService,
+        reconciler: Reconciler,
         warnings: Sequence[str],
     ) -> None:
         self._config = config
         self._host = host
         self._services = services
         self._kernels = kernels
+        self._reconciler = reconciler
+        self._mending = Mending(services, reconciler)
         self._warnings = list(warnings)
         self._started_at = clock.wall()
         self.state: Literal["starting", "ready", "stopping"] = "starting"
@@ -73,7 +79,9 @@ class NodeService:
     def _faults(self) -> list[str]:
         faults = self._services.devices.faults
         failing = [f"plugin {name}: {fault}" for name, fault in sorted(faults.items())]
-        return failing + self._services.allocator.idle_masks()
+        strange = self._reconciler.strangers.reported
+        told = [f"things that nobody holds: {strange}; see `agentctl leaks`"] if strange else []
+        return failing + self._services.allocator.idle_masks() + told
 
     def plugins(self) -> Sequence[m.PluginRow]:
         """List every plugin found, with its state."""
@@ -133,6 +141,14 @@ class NodeService:
     async def leaks(self) -> Sequence[m.Leak]:
         """Compare the ledger with the world in both directions."""
         return await find_leaks(self._services)
+
+    async def fix_leaks(self) -> Sequence[r.MendedLeak]:
+        """Give back what is provably ours and held by nobody, and say what was done or why not."""
+        return await self._mending.mend()
+
+    async def reconcile(self, *, act: bool) -> r.Reconciliation:
+        """Compare the ledger with the world once; without `act` only say what would be done."""
+        return await self._reconciler.look(act=act)
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect."""

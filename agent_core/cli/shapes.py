@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from agent_core.wire import decisions as d
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 ONE: Final[dict[str, type[m.Model]]] = {
     "status": m.Status,
@@ -17,6 +18,7 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
     "explain": d.Explanation,
+    "reconcile": r.Reconciliation,
 }
 """Commands that print one object."""
 
@@ -32,6 +34,7 @@ MANY: Final[dict[str, type[m.Model]]] = {
     "sessions destroy": m.KernelRow,
     "events": m.EventItem,
     "leaks": m.Leak,
+    "leaks fix": r.MendedLeak,
 }
 """Commands that print an array of objects."""
 

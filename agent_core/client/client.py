@@ -10,6 +10,7 @@ from agent_core.client.caller import Caller, Timeout
 from agent_core.wire import decisions as d
 from agent_core.wire import methods
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class AgentClient(Caller):
@@ -194,6 +195,18 @@ class AgentClient(Caller):
     async def list_leaks(self) -> list[m.Leak]:
         """Compare the ledger with the world in both directions."""
         return await self.call(methods.LIST_LEAKS)
+
+    async def fix_leaks(self, *, timeout: Timeout = ...) -> list[r.MendedLeak]:
+        """Give back what is provably the agent's and held by nobody; goes on after a timeout."""
+        return await self.call(methods.FIX_LEAKS, timeout=timeout)
+
+    async def reconcile(self, *, timeout: Timeout = ...) -> r.Reconciliation:
+        """Compare the ledger with the world once and act on it; goes on after a timeout."""
+        return await self.call(methods.RECONCILE, timeout=timeout)
+
+    async def plan_reconcile(self, *, timeout: Timeout = ...) -> r.Reconciliation:
+        """Learn what `reconcile` would do now, and why."""
+        return await self.call(methods.PLAN_RECONCILE, timeout=timeout)
 
     async def get_config(self) -> dict[str, Any]:
         """Return the configuration in effect, secrets masked."""

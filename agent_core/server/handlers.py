@@ -40,6 +40,9 @@ def _node(node: Node) -> dict[str, Handler]:
         "list_slots": lambda _: node.slots(),
         "list_images": lambda _: node.images(),
         "list_leaks": lambda _: node.leaks(),
+        "fix_leaks": lambda _: node.fix_leaks(),
+        "reconcile": lambda _: node.reconcile(act=True),
+        "plan_reconcile": lambda _: node.reconcile(act=False),
         "get_config": get_config,
     }
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from agent_core.wire import decisions as d
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class Node(Protocol):
@@ -42,6 +43,14 @@ class Node(Protocol):
 
     async def leaks(self) -> Sequence[m.Leak]:
         """Compare the ledger with the world in both directions."""
+        ...
+
+    async def fix_leaks(self) -> Sequence[r.MendedLeak]:
+        """Give back what is provably ours and held by nobody, and say what was done or why not."""
+        ...
+
+    async def reconcile(self, *, act: bool) -> r.Reconciliation:
+        """Compare the ledger with the world once; without `act` only say what would be done."""
         ...
 
     def config(self) -> Mapping[str, Any]:

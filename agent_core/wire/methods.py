@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from agent_core.contracts.errors import UnknownMethod
 from agent_core.wire import decisions as d
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 from agent_core.wire.roles import Role
 
 R = TypeVar("R")
@@ -217,6 +218,29 @@ COMPLETE_CODE = _one(
 )
 LIST_LEAKS = _list(
     "list_leaks", _READ, _NONE, m.Leak, "Compare the ledger with the world in both directions."
+)
+FIX_LEAKS = _list(
+    "fix_leaks",
+    _OPERATE,
+    _NONE,
+    r.MendedLeak,
+    "Give back what is provably this agent's and held by nobody; says of each what was done.",
+    goes_on=True,
+)
+RECONCILE = _one(
+    "reconcile",
+    _OPERATE,
+    _NONE,
+    r.Reconciliation,
+    "Compare the ledger with the world once, act on it, and say what was done and why.",
+    goes_on=True,
+)
+PLAN_RECONCILE = _one(
+    "plan_reconcile",
+    _READ,
+    _NONE,
+    r.Reconciliation,
+    "Say what `reconcile` would do now, and why; does nothing.",
 )
 GET_CONFIG = _one(
     "get_config", _ADMIN, _NONE, m.Configuration, "Return the configuration, secrets masked."

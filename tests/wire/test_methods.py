@@ -38,6 +38,9 @@ def test_the_table_has_every_method_under_its_own_name():
         "interrupt_kernel",
         "complete_code",
         "list_leaks",
+        "fix_leaks",
+        "reconcile",
+        "plan_reconcile",
         "get_config",
     ]
     assert all(name == method.name for name, method in METHODS.items())
