@@ -14,6 +14,7 @@ from agent_core.server.transport import HANDSHAKE_MS
 from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 from agent_core.wire.methods import METHODS, Method
 from agent_core.wire.roles import Role
 from generators.markdown import code, first_sentence, prose, table
@@ -192,7 +193,7 @@ def shapes() -> str:
     answered += [x.result for x in METHODS.values()]
     answered += [x.item for x in METHODS.values() if x.item is not None]
     answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
-    answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow]
+    answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow, r.Reconciled]
     return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 
 
@@ -203,10 +204,11 @@ def _shape(model: type[m.Model]) -> str:
 
 def _printed(model: type[m.Model]) -> str:
     one = [f"`agentctl {_typed(command)}`" for command, shape in ONE.items() if shape is model]
-    many = [f"`agentctl {command}` (an array)" for command, shape in MANY.items() if shape is model]
+    lists = [command for command, shape in MANY.items() if shape is model]
+    many = [f"`agentctl {_typed(command)}` (an array)" for command in lists]
     return f"\nPrinted by {', '.join([*one, *many])}.\n" if one or many else ""
 
 
 def _typed(command: str) -> str:
     """Spell a shape's name as its command is typed."""
-    return command.replace(" dry-run", " --dry-run")
+    return command.replace(" dry-run", " --dry-run").replace(" fix", " --fix")
