@@ -126,6 +126,15 @@ def test_a_claim_that_nobody_holds_any_more_is_free_again_and_a_log_without_a_ke
     live(body, stranger_grace=0.0)
 
 
+def test_a_port_that_the_pool_gave_and_nobody_holds_is_taken_back(live):
+    async def body(world):
+        [port] = world.services.ports.take("lost", 1)
+        assert outcomes(await mend(world)) == {("port", str(port)): "given-back"}
+        assert world.services.ports.held == {}
+
+    live(body, stranger_grace=0.0)
+
+
 def test_a_claim_is_not_free_while_its_plugin_does_not_say_what_is_prepared(live):
     async def body(world):
         world.allocator.reserve("lost", 1, {"aa.unit": Amount(1)})
