@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from agent_core.kernels.leaks import Comparison, compare, stranger
-from agent_core.kernels.reconciler import Reconciler
+from agent_core.kernels.reconciler import TOLD, Reconciler
 from agent_core.kernels.services import Services
 from agent_core.kernels.strangers import CONTAINER, Key, Policy, StrangerAction
 from agent_core.wire.models import Leak
@@ -46,7 +46,8 @@ class Mending:
         mended: dict[Key, MendedLeak] = {}
         for _ in range(_ROUNDS):
             found = await compare(self._services)
-            actions = self._watch.plan(found.things, found.recorded, Policy.REMOVE)
+            planned = self._watch.plan(found.things, found.recorded, Policy.REMOVE)
+            actions = planned[:TOLD]  # the rest is for another time: an answer is bounded
             whys = await self._watch.carry_out(actions)
             mended.update({action.thing.name: _mended(action, whys) for action in actions})
             if None not in whys.values():

@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 SLICE: Final = 100
 """Kernels that are looked at in one go; everybody else has a turn in between."""
 
+TOLD: Final = 5000
+"""Rows that an answer has at the most: it has to fit into one frame."""
+
 
 @dataclass(slots=True)
 class _Round:
@@ -57,11 +60,13 @@ class Reconciler:
             found.rows.extend(await self.strangers.look(act=act))
         except AgentError as exc:
             found.warnings.append(f"what nobody holds is not known: {exc.message}")
+        if len(found.rows) > TOLD:
+            found.warnings.append(f"{len(found.rows) - TOLD} more are not shown")
         return Reconciliation(
             dry_run=not act,
             kernels=found.kernels,
             agreed=found.agreed,
-            actions=found.rows,
+            actions=found.rows[:TOLD],
             warnings=tuple(found.warnings),
         )
 

@@ -354,3 +354,15 @@ def test_a_container_that_does_not_answer_is_left_and_keeps_no_other_waiting(liv
         world.backend.inspect = real
 
     live(body, call_timeout=0.1)
+
+
+def test_an_answer_is_bounded_and_says_so(live, monkeypatch):
+    async def body(world):
+        for number in range(5):
+            stray(world, f"t.lost{number}.1.main.0")
+        found = await world.reconciler.look(act=False)
+        assert len(found.actions) == 3
+        assert found.warnings == ("2 more are not shown",)
+
+    monkeypatch.setattr("agent_core.kernels.reconciler.TOLD", 3)
+    live(body)
