@@ -31,6 +31,7 @@ from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -101,9 +102,18 @@ class Agent:
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
         warnings = [*self._warnings, *notices, *self._strangers(host), *faults]
         kernels = KernelService(self._services, owners)
-        node = NodeService(self._config, host, self._services, kernels, self._backups, warnings)
+        reconciler = Reconciler(self._services, owners)
+        node = NodeService(
+            self._config,
+            host,
+            self._services,
+            kernels,
+            reconciler,
+            self._backups,
+            warnings,
+        )
         self._stack.push_async_callback(self._end_periodic)
-        self._begin_periodic(owners, warnings)
+        self._begin_periodic(owners, Watching(self._services, owners, reconciler), warnings)
         await self._serve(node, kernels)
         # The first to go at a stop: code that runs must not be interrupted since its caller goes.
         self._stack.callback(owners.detach)
@@ -143,12 +153,16 @@ class Agent:
         devices = DeviceService(host.devices(), allocator)
         host.listen(devices.changed)
         await devices.refresh()
+        looks = config.agent.sync_container_lifecycles
         settings = Settings(
             agent_id=config.agent.id,
             run_root=run_root,
             stop_grace=config.container.stop_grace,
             init_timeout=config.kernel_lifecycles.init_timeout,
             scratch_size=self._scratch_size(host),
+            look_interval=looks.interval if looks.enabled else None,
+            stranger_policy=config.kernel_lifecycles.stranger_policy,
+            stranger_grace=config.kernel_lifecycles.stranger_grace,
             advertised_host=_advertised_host(config.container),
         )
         runner: KernelRunner = host.runner.instance
@@ -156,7 +170,17 @@ class Agent:
         logs = LogStore(config.paths.state / "kernel-logs")
         pool = await self._port_pool()
         return Services(
-            settings, ledger, bus, allocator, devices, backend, host.scratch, runner, logs, pool
+            settings,
+            ledger,
+            bus,
+            allocator,
+            devices,
+            backend,
+            host.scratch,
+            runner,
+            logs,
+            pool,
+            stray_workers=host.stray_workers,
         )
 
     async def _port_pool(self) -> PortPool:
@@ -211,12 +235,12 @@ class Agent:
 
     # ---- what goes on all the time ----
 
-    def _begin_periodic(self, owners: Owners, faults: list[str]) -> None:
+    def _begin_periodic(self, owners: Owners, watching: Watching, faults: list[str]) -> None:
         loop = asyncio.get_running_loop()
-        watching = Watching(self._services, owners)
         for name, work in {
             "backend events": watching.follow(),
             "kernels": watching.look(),
+            "strangers": watching.survey(),
             "devices": _each(
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),

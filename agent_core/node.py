@@ -17,12 +17,15 @@ from agent_core.contracts.versions import RPC_PROTOCOL
 from agent_core.host.plugin_host import PluginHost
 from agent_core.kernels.asking import ask
 from agent_core.kernels.leaks import find_leaks
+from agent_core.kernels.mending import Mending
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.ledger import BackupKeeper
 from agent_core.ledger.report import conditions_of, contents, row_of, view
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class NodeService:
@@ -39,6 +42,7 @@ class NodeService:
         host: PluginHost,
         services: Services,
         kernels: KernelService,
+        reconciler: Reconciler,
         backups: BackupKeeper,
         warnings: Sequence[str],
     ) -> None:
@@ -46,6 +50,8 @@ class NodeService:
         self._host = host
         self._services = services
         self._kernels = kernels
+        self._reconciler = reconciler
+        self._mending = Mending(services, reconciler)
         self._backups = backups
         self._warnings = warnings
         self._started_at = clock.wall()
@@ -82,7 +88,9 @@ class NodeService:
     def _faults(self) -> list[str]:
         faults = self._services.devices.faults
         failing = [f"plugin {name}: {fault}" for name, fault in sorted(faults.items())]
-        return failing + self._services.allocator.idle_masks()
+        strange = self._reconciler.strangers.reported
+        told = [f"things that nobody holds: {strange}; see `agentctl leaks`"] if strange else []
+        return failing + self._services.allocator.idle_masks() + told
 
     def plugins(self) -> Sequence[m.PluginRow]:
         """List every plugin found, with its state."""
@@ -153,6 +161,14 @@ class NodeService:
     async def back_up(self, to: str | None) -> led.BackupRow:
         """Copy the ledger to a path, or to one of those that are kept."""
         return row_of(await self._backups.back_up(None if to is None else Path(to)), sound=True)
+
+    async def fix_leaks(self) -> Sequence[r.MendedLeak]:
+        """Give back what is provably ours and held by nobody, and say what was done or why not."""
+        return await self._mending.mend()
+
+    async def reconcile(self, *, act: bool) -> r.Reconciliation:
+        """Compare the ledger with the world once; without `act` only say what would be done."""
+        return await self._reconciler.look(act=act)
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect."""

@@ -113,19 +113,3 @@ def list_images() -> None:
     rows = [plain(row) for row in ask(lambda agent: agent.list_images())]
     columns = {"NAME": "name", "ARCHITECTURE": "architecture", "DIGEST": "digest"}
     print_rows(rows, columns, empty="the backend has no image")
-
-
-@click.command(cls=AgentCommand, examples="agentctl leaks")
-def leaks() -> None:
-    """List what is held by nobody, and what should be held and is not there."""
-    from agent_core.cli.connection import ask
-
-    rows = [plain(row) for row in ask(lambda agent: agent.list_leaks())]
-    columns = {
-        "KIND": "kind",
-        "KEY": "key",
-        "KERNEL": "kernel_id",
-        "STATE": "state",
-        "DETAIL": "detail",
-    }
-    print_rows(rows, columns, empty="nothing is held by nobody")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 ONE: Final[dict[str, type[m.Model]]] = {
     "status": m.Status,
@@ -21,6 +22,7 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "ledger check": led.LedgerCheck,
     "ledger show": led.LedgerView,
     "ledger backup": led.BackupRow,
+    "reconcile": r.Reconciliation,
 }
 """Commands that print one object."""
 
@@ -36,6 +38,7 @@ MANY: Final[dict[str, type[m.Model]]] = {
     "sessions destroy": m.KernelRow,
     "events": m.EventItem,
     "leaks": m.Leak,
+    "leaks fix": r.MendedLeak,
 }
 """Commands that print an array of objects."""
 

@@ -11,6 +11,7 @@ from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import methods
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class AgentClient(Caller):
@@ -205,6 +206,18 @@ class AgentClient(Caller):
     ) -> led.BackupRow:
         """Copy the ledger, to a path on the agent's node or to one of the two that it keeps."""
         return await self.call(methods.BACKUP_LEDGER, {"to": to}, timeout=timeout)
+
+    async def fix_leaks(self, *, timeout: Timeout = ...) -> list[r.MendedLeak]:
+        """Give back what is provably the agent's and held by nobody; goes on after a timeout."""
+        return await self.call(methods.FIX_LEAKS, timeout=timeout)
+
+    async def reconcile(self, *, timeout: Timeout = ...) -> r.Reconciliation:
+        """Compare the ledger with the world once and act on it; goes on after a timeout."""
+        return await self.call(methods.RECONCILE, timeout=timeout)
+
+    async def plan_reconcile(self, *, timeout: Timeout = ...) -> r.Reconciliation:
+        """Learn what `reconcile` would do now, and why."""
+        return await self.call(methods.PLAN_RECONCILE, timeout=timeout)
 
     async def get_config(self) -> dict[str, Any]:
         """Return the configuration in effect, secrets masked."""

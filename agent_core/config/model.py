@@ -143,6 +143,13 @@ def _address(value: object) -> object:
     return (split_address(value) or value) if isinstance(value, str) else value
 
 
+class SyncSection(Section):
+    """Comparing the ledger with the world: ``[agent.sync-container-lifecycles]``."""
+
+    enabled: bool = True
+    interval: Duration = 10.0
+
+
 class AgentSection(Section):
     """The agent itself: ``[agent]``."""
 
@@ -167,6 +174,7 @@ class AgentSection(Section):
     ledger_backup_interval: Duration = 600.0
     scaling_group: Annotated[str, Field(min_length=1)] = "default"
     pid_file: Location | None = None
+    sync_container_lifecycles: SyncSection = SyncSection.model_construct()
 
 
 class PluginsSection(Section):
@@ -244,9 +252,13 @@ class DebugSection(Section):
 
 
 class KernelLifecyclesSection(Section):
-    """Deadlines of a kernel's life: ``[kernel-lifecycles]``."""
+    """A kernel's life, and what is left of one: ``[kernel-lifecycles]``."""
 
     init_timeout: Duration = 60.0
+    stranger_policy: Annotated[
+        Literal["report", "remove"], Field(description="report or remove")
+    ] = "report"
+    stranger_grace: Duration = 300.0
 
 
 class AgentConfig(Section):

@@ -74,7 +74,6 @@ PENDING: Final[Mapping[KeyPath, frozenset[str] | None]] = {
         " mount-path-uid-gid agent-sock-port scaling-group-type"
         " force-terminate-abusing-containers kernel-creation-concurrency"
     ),
-    ("agent", "sync-container-lifecycles"): _keys("enabled interval"),
     ("agent", "utilization-metric"): ANY,
     ("agent", "intrinsic"): ANY,
     ("agent", "delay"): ANY,

@@ -185,7 +185,10 @@ class ComputeDevice(Plugin):
         return self.describe(claim.grants)
 
     def release(self, claim: Claim) -> None:
-        """Undo `prepare`; succeeds when there is nothing left to undo."""
+        """Undo `prepare`; succeeds when there is nothing left to undo.
+
+        The claim's id says what to undo. One that only `prepared` knows comes without grants.
+        """
 
     def prepared(self) -> Sequence[str]:
         """List the ids of claims that hold something outside, so that leaks can be found."""

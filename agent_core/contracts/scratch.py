@@ -22,11 +22,14 @@ class Scratch:
         path: The directory that is mounted as the kernel's home. It holds `config`, which is the
             agent's, and `work`, which is the user's; both exist once `create` has returned.
         size_limit: Bytes it can hold, or None when nothing limits it.
+        owner: The agent whose mark it bears; None where nothing proves whose it is. Only what has
+            an owner is ever removed without its kernel's asking.
     """
 
     kernel_id: str
     path: str
     size_limit: int | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

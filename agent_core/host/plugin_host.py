@@ -32,6 +32,7 @@ from agent_core.host.outcomes import record_failure, record_import, record_openi
 from agent_core.host.policy import Plan, decide
 from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
+from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import DEFAULT_DEADLINE, Adapter, InlineAdapter, LoadedPlugin
 from agent_core.host.worker_keeper import Listener, WorkerPolicy
 from agent_core.host.workers import Workers
@@ -198,6 +199,11 @@ class PluginHost:
             PluginError: when it is not ready; says why, and how to install it.
         """
         return self._selected("runner")
+
+    @property
+    def stray_workers(self) -> StrayWorkers:
+        """Finds the workers of this agent that nobody keeps."""
+        return self._workers.strays
 
     def records(self) -> tuple[PluginRecord, ...]:
         """Return the record of every candidate, sorted by kind and name."""

@@ -22,10 +22,11 @@ from agent_core.host.spawning import spawn
 END_DEADLINE: Final = 5.0
 """Seconds that a killed worker has to be gone."""
 
-_BOOT: Final = (
+BOOT: Final = (
     "import os, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep);"
     " from agent_core.host.worker import main; main(sys.argv[1:])"
 )
+"""What a worker is told to run; nobody else's command line has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class WorkerProcess:
         theirs = [end.fileno() for _, end in pairs]
         try:
             self._process = spawn(
-                [sys.executable, "-I", "-c", _BOOT, _search_path(), str(os.getpid()), name]
+                [sys.executable, "-I", "-c", BOOT, _search_path(), str(os.getpid()), name]
                 + [str(number) for number in theirs],
                 stdin=subprocess.DEVNULL,
                 stdout=write,

@@ -9,6 +9,7 @@ from typing import Any
 from agent_core.contracts.errors import PluginError, Unsupported
 from agent_core.host import loader
 from agent_core.host.report import PluginRecord
+from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.host.worker_adapter import Described, WorkerAdapter
 from agent_core.host.worker_keeper import Listener, WorkerKeeper, WorkerPolicy
@@ -27,6 +28,12 @@ class Workers:
         self._tell = tell
         self._adapters: dict[PluginRecord, WorkerAdapter] = {}
         self._keepers: dict[PluginRecord, WorkerKeeper] = {}
+        self.strays = StrayWorkers(self.pids)
+
+    def pids(self) -> list[int]:
+        """List the process ids of the present workers."""
+        present = [adapter.process for adapter in self._adapters.values()]
+        return [process.pid for process in present if process is not None]
 
     def begin(self, record: PluginRecord) -> None:
         """Start a plugin's worker without waiting for it.

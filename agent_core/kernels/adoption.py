@@ -14,9 +14,9 @@ from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.published import KIND as PORT
 from agent_core.kernels.reading import KNOWN, read_records
-from agent_core.kernels.reconcile import plan
+from agent_core.kernels.reconcile import Known, plan
 from agent_core.kernels.services import Services
-from agent_core.kernels.sightings import Sightings, look_for
+from agent_core.kernels.sightings import Sightings, list_containers, look_for
 from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, KernelRow
 
@@ -58,7 +58,8 @@ async def _adopt_known(services: Services, owners: Owners) -> list[str]:
     holding = {hold.kernel_id for hold in holds}
     left = [row for row in rows if row.ended_at is None or row.kernel_id in holding]
     running = [row for row in left if row.state == KernelState.RUNNING]
-    seen = await look_for(services, running) if running else {}
+    listing = await list_containers(services) if running else None
+    seen = await look_for(services, running, listing)
     directories = {h.kernel_id: Path(h.key) for h in holds if h.kind == "run-dir"}
     for row in left:
         faults.extend(await _adopt(services, owners, row, seen, directories))
@@ -102,7 +103,7 @@ async def _adopt(
 ) -> Iterable[str]:
     kernel_id = row.kernel_id
     try:
-        action = plan(row, seen.get(kernel_id), rebooted=services.ledger.boot_changed)
+        [action] = plan([Known(row)], seen, rebooted=services.ledger.boot_changed)
         log.info(
             "kernel found",
             kernel_id=kernel_id,

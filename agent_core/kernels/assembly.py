@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agent_core.contracts.backend import Image, Paths, PublishedPort
 from agent_core.contracts.device import Claim
@@ -17,6 +17,9 @@ from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.service_ports import ServicePort
 from agent_core.kernels.spec import KernelSpec
 from agent_core.ledger import HoldRow
+
+_PARTS: Final = ("incarnation", "kind", "number")
+"""What a container's name has after the kernel."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,20 @@ class Assembly:
 def container_name(agent_id: str, kernel_id: str, incarnation: int) -> str:
     """Name a kernel's main container before it exists: agent, kernel, incarnation, kind, number."""
     return f"{agent_id}.{kernel_id}.{incarnation}.main.0"
+
+
+def kernel_of_container(agent_id: str, name: str) -> str | None:
+    """Read a kernel's id from the name that `container_name` gave; None when it is no such name."""
+    kernel_id, *rest = name.removeprefix(f"{agent_id}.").rsplit(".", 3)
+    is_ours = name.startswith(f"{agent_id}.") and len(rest) == len(_PARTS) and kernel_id
+    return kernel_id if is_ours and rest[0].isdigit() and rest[2].isdigit() else None
+
+
+def kernel_of_claim(claim_id: str, plugin: str) -> str | None:
+    """Read a kernel's id from that of a claim: kernel, incarnation, plugin; None from others."""
+    kernel_id, _, incarnation = claim_id.removesuffix(f".{plugin}").rpartition(".")
+    is_ours = claim_id.endswith(f".{plugin}") and incarnation.isdigit() and kernel_id
+    return kernel_id if is_ours else None
 
 
 def run_dir(run_root: Path, kernel_id: str) -> Path:

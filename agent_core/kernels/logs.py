@@ -41,12 +41,19 @@ class LogStore:
         for start in range(0, len(data), _CHUNK):
             yield data[start : start + _CHUNK]
 
+    async def kernel_ids(self) -> list[str]:
+        """List the kernels of which a log is kept."""
+        return await asyncio.to_thread(self._kernel_ids)
+
     async def forget(self, kernel_ids: Iterable[str]) -> None:
         """Remove the logs of kernels that are forgotten."""
         await asyncio.to_thread(self._forget, [*kernel_ids])
 
     def _path(self, kernel_id: str) -> Path:
         return self._directory / f"{kernel_id}.log"
+
+    def _kernel_ids(self) -> list[str]:
+        return sorted(path.stem for path in self._directory.glob("*.log"))
 
     def _forget(self, kernel_ids: list[str]) -> None:
         for kernel_id in kernel_ids:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
-from agent_core.contracts.errors import AgentError
+from agent_core.contracts.errors import AgentError, WrongState
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.journal import Journal, begin
@@ -43,6 +43,10 @@ class Owners:
     def get(self, kernel_id: str) -> Owner | None:
         """Find the owner of a kernel that has not ended."""
         return self._owners.get(kernel_id)
+
+    def __contains__(self, kernel_id: object) -> bool:
+        """Whether a kernel has an owner, or is being begun."""
+        return kernel_id in self._owners or kernel_id in self._starting
 
     def __iter__(self) -> Iterator[Owner]:
         return iter([*self._owners.values()])
@@ -116,6 +120,26 @@ class Owners:
                 for hold in holds:
                     first.freed(hold)
             raise
+
+    async def apart(self, kernel_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something about what is left of a kernel that nobody owns; its create waits for that.
+
+        A caller who goes away does not stop it.
+
+        Raises:
+            WrongState: when the kernel has an owner, or is being begun.
+        """
+        if kernel_id in self:
+            raise WrongState(f"kernel {kernel_id} has an owner")
+        task = asyncio.get_running_loop().create_task(self._apart(kernel_id, work))
+        self._starting[kernel_id] = task
+        await asyncio.shield(task)
+
+    async def _apart(self, kernel_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            del self._starting[kernel_id]
 
     async def adopt(self, row: KernelRow, ending: Ending | None, run_dir: Path) -> None:
         """Take a kernel over that an earlier agent left; `ending` is posted at once."""
@@ -202,7 +226,7 @@ class Owners:
             owner.interrupt("the agent was stopped")
         undoing = [self._tasks[o.kernel_id] for o in building if o.kernel_id in self._tasks]
         await _settle(undoing, _STOP_DEADLINE)
-        tasks = [*self._tasks.values()]
+        tasks = [*self._tasks.values(), *self._starting.values()]
         for task in tasks:
             task.cancel()
         await _settle(tasks, _CANCEL_DEADLINE)

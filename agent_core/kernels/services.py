@@ -9,6 +9,7 @@ from pathlib import Path
 from agent_core.contracts.backend import ContainerBackend
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
+from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
@@ -33,7 +34,10 @@ class Settings:
         scratch_size: Bytes of scratch for a kernel that asks for no size; None is without limit.
         retry_first: Seconds before the first retry of what could not be given back.
         retry_most: Seconds between two retries at the most.
-        look_interval: Seconds between two looks for containers that ended without a word.
+        look_interval: Seconds between two looks for what happened without a word; None for looks
+            only after an interruption of the backend's events.
+        stranger_policy: What is done with what nobody holds: report or remove.
+        stranger_grace: Seconds that such a thing must have been seen for.
         advertised_host: Where callers reach the ports that kernels publish.
     """
 
@@ -47,7 +51,9 @@ class Settings:
     scratch_size: int | None = None
     retry_first: float = 0.5
     retry_most: float = 60.0
-    look_interval: float = 30.0
+    look_interval: float | None = 10.0
+    stranger_policy: str = "report"
+    stranger_grace: float = 300.0
     advertised_host: str = "127.0.0.1"
 
     def pauses(self) -> Iterator[float]:
@@ -73,3 +79,4 @@ class Services:
     logs: LogStore
     ports: PortPool
     sharing: Sharing = field(default_factory=Sharing)
+    stray_workers: StrayWorkers = field(default_factory=StrayWorkers)

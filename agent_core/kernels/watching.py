@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Final
 
 import structlog
 
-from agent_core import clock
 from agent_core.contracts.backend import BackendEvent
 from agent_core.contracts.errors import AgentError
 from agent_core.kernels.asking import items
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.owners import Owners
-from agent_core.kernels.reconcile import plan
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.services import Services
-from agent_core.kernels.sightings import look_for
-from agent_core.kernels.states import KernelState, Reason
+from agent_core.kernels.states import Reason
 
 log = structlog.get_logger(__name__)
 
+_SURVEY_PAUSE: Final = 60.0
+"""Seconds between two looks at everything that exists, which cost; less for a shorter grace."""
+
 
 class Watching:
-    """Tells owners of containers that have ended; `follow` and `look` run side by side for ever."""
+    """Tells owners of containers that have ended; its three loops run side by side."""
 
-    def __init__(self, services: Services, owners: Owners) -> None:
+    def __init__(self, services: Services, owners: Owners, reconciler: Reconciler) -> None:
         self._services = services
         self._owners = owners
+        self._reconciler = reconciler
         self._cursor: str | None = None
         self._interrupted = asyncio.Event()
 
@@ -64,10 +67,10 @@ class Watching:
         self._cursor = event.cursor
 
     async def look(self) -> None:
-        """Look at all running kernels at once, then from time to time and after interruptions."""
+        """Look at all kernels at once, then from time to time and after interruptions."""
         while True:
             try:
-                await self.look_once()
+                await self._reconciler.look_at_kernels()
             except Exception:
                 log.exception("kernels could not be looked at")
             try:
@@ -77,16 +80,17 @@ class Watching:
                 continue
             self._interrupted.clear()
 
-    async def look_once(self) -> None:
-        """End the kernels whose containers have ended or are gone, as far as that is certain."""
-        began = clock.monotonic()
-        running = [o for o in self._owners if o.journal.state is KernelState.RUNNING]
-        if not running:
+    async def survey(self) -> None:
+        """Look for what nobody holds, from time to time; returns where looks are not wanted."""
+        settings = self._services.settings
+        if settings.look_interval is None:
             return
-        seen = await look_for(self._services, [owner.journal.row for owner in running])
-        for owner in running:
-            action = plan(owner.journal.row, seen.get(owner.kernel_id), rebooted=False)
-            # What was observed before the row's last change says nothing of it.
-            if owner.since < began and action.ending is not None:
-                log.info("kernel ended", kernel_id=owner.kernel_id, because=action.because)
-                owner.post(action.ending)
+        pause = max(settings.look_interval, min(_SURVEY_PAUSE, settings.stranger_grace))
+        while True:
+            try:
+                await self._reconciler.strangers.look()
+            except AgentError as exc:
+                log.warning("what nobody holds is not known", error=exc.message)
+            except Exception:
+                log.exception("what nobody holds is not known")
+            await asyncio.sleep(pause)

@@ -149,6 +149,16 @@ class Transaction:
         )
         return [row[0] for row in rows]
 
+    def have_ended(self, kernel_ids: Iterable[str]) -> dict[str, bool]:
+        """Say of some kernels whether they have ended; those that are not known are missing."""
+        wanted = [*kernel_ids]
+        rows = self._db.execute(
+            "SELECT kernel_id, ended_at IS NOT NULL FROM kernels "  # noqa: S608 - only marks are added
+            f"WHERE kernel_id IN ({','.join('?' * len(wanted))})",
+            wanted,
+        )
+        return {kernel_id: bool(ended) for kernel_id, ended in rows}
+
     def forget_ended(self, before: float) -> list[str]:
         """Delete kernels that ended before a time and hold nothing, and their events."""
         doomed = self._db.execute(

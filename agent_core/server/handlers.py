@@ -46,6 +46,9 @@ def _node(node: Node) -> dict[str, Handler]:
         "list_leaks": lambda _: node.leaks(),
         "show_ledger": lambda _: node.ledger(),
         "backup_ledger": back_up,
+        "fix_leaks": lambda _: node.fix_leaks(),
+        "reconcile": lambda _: node.reconcile(act=True),
+        "plan_reconcile": lambda _: node.reconcile(act=False),
         "get_config": get_config,
     }
 

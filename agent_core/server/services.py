@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 class Node(Protocol):
@@ -51,6 +52,14 @@ class Node(Protocol):
 
     async def back_up(self, to: str | None) -> led.BackupRow:
         """Copy the ledger to a path, or to one of the kept ones; Conflict when it is taken."""
+        ...
+
+    async def fix_leaks(self) -> Sequence[r.MendedLeak]:
+        """Give back what is provably ours and held by nobody, and say what was done or why not."""
+        ...
+
+    async def reconcile(self, *, act: bool) -> r.Reconciliation:
+        """Compare the ledger with the world once; without `act` only say what would be done."""
         ...
 
     def config(self) -> Mapping[str, Any]:

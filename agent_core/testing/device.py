@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ class ComputeDeviceContract(PluginContract):
             device.release(claim)
             device.release(claim)
             assert list(device.prepared()) == []
+
+    def test_a_claim_is_released_by_its_id_alone(
+        self, device: ComputeDevice, claims: list[Claim], tmp_path: Path
+    ) -> None:
+        """Whoever finds a leak knows the claim's id, and nothing of what was granted."""
+        for claim in claims:
+            device.prepare(claim, PrepareContext(str(tmp_path)))
+            device.release(replace(claim, grants=()))
+            assert claim.id not in device.prepared()
 
     def test_releasing_what_was_never_prepared_succeeds(self, device: ComputeDevice) -> None:
         """Giving back succeeds when nothing is left, even a device that nobody knows."""

@@ -125,6 +125,23 @@ class ScratchManagerContract(PluginContract):
             again.close()
         assert sorted(s.kernel_id for s in scratches.list()) == ["k0", "k2"]
 
+    def test_agents_that_share_a_root_list_their_own_and_say_whose_it_is(
+        self, plugin: type[ScratchManager], config: Mapping[str, Any]
+    ) -> None:
+        """What another agent has marked is not listed, and nothing unmarked passes for ours."""
+        one, two = (opened(plugin, {**config, "owner": owner}) for owner in ("one", "two"))
+        try:
+            assert one.create("k1").owner == "one"
+            two.create("k2")
+            assert [(s.kernel_id, s.owner) for s in one.list()] == [("k1", "one")]
+            two.destroy("k1")
+            assert [s.kernel_id for s in one.list()] == ["k1"]
+        finally:
+            one.destroy("k1")
+            two.destroy("k2")
+            one.close()
+            two.close()
+
     def test_usage_grows_with_what_is_written(self, scratches: ScratchManager) -> None:
         """A megabyte written is about a megabyte used."""
         path = Path(scratches.create("k1").path)

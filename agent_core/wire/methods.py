@@ -10,6 +10,7 @@ from agent_core.contracts.errors import UnknownMethod
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 from agent_core.wire.roles import Role
 
 R = TypeVar("R")
@@ -229,6 +230,29 @@ BACKUP_LEDGER = _one(
     led.BackupRow,
     "Copy the ledger as it is now, answered once the copy is on the disk.",
     goes_on=True,
+)
+FIX_LEAKS = _list(
+    "fix_leaks",
+    _OPERATE,
+    _NONE,
+    r.MendedLeak,
+    "Give back what is provably this agent's and held by nobody; says of each what was done.",
+    goes_on=True,
+)
+RECONCILE = _one(
+    "reconcile",
+    _OPERATE,
+    _NONE,
+    r.Reconciliation,
+    "Compare the ledger with the world once, act on it, and say what was done and why.",
+    goes_on=True,
+)
+PLAN_RECONCILE = _one(
+    "plan_reconcile",
+    _READ,
+    _NONE,
+    r.Reconciliation,
+    "Say what `reconcile` would do now, and why; does nothing.",
 )
 GET_CONFIG = _one(
     "get_config", _ADMIN, _NONE, m.Configuration, "Return the configuration, secrets masked."

@@ -65,6 +65,11 @@ MEANINGS: Mapping[str, str] = {
     ),
     "agent.scaling-group": "the group that this node belongs to; of use once there is a manager",
     "agent.pid-file": "a file for the agent's process id",
+    "agent.sync-container-lifecycles.enabled": (
+        "compare the ledger with the world regularly, not only at the start and when an "
+        "interruption of the backend's events is over"
+    ),
+    "agent.sync-container-lifecycles.interval": "the time between two comparisons",
     "plugins.allow": "plugins of every kind that may load; absent: all, empty: none",
     "plugins.block": "plugins of every kind that may not load; wins over every allow list",
     "plugins.inline": (
@@ -119,6 +124,12 @@ MEANINGS: Mapping[str, str] = {
     "debug.enabled": "log everything that the agent itself has to say",
     "debug.log-events": "log every event",
     "kernel-lifecycles.init-timeout": "how long a kernel's runner has to connect",
+    "kernel-lifecycles.stranger-policy": (
+        "what is done with what is provably this agent's and held by nobody: report, or remove"
+    ),
+    "kernel-lifecycles.stranger-grace": (
+        "how long such a thing must have been seen before that; counted anew from each start"
+    ),
 }
 """What each key means."""
 

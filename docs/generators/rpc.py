@@ -15,6 +15,7 @@ from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 from agent_core.wire.methods import METHODS, Method
 from agent_core.wire.roles import Role
 from generators.markdown import code, first_sentence, prose, table
@@ -205,7 +206,7 @@ def shapes() -> str:
     answered += [x.item for x in METHODS.values() if x.item is not None]
     answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
     answered += [m.Condition, led.LedgerHold, led.RecoveryRow]
-    answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow]
+    answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow, r.Reconciled]
     return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 
 
@@ -221,10 +222,11 @@ def _conditions() -> str:
 
 def _printed(model: type[m.Model]) -> str:
     one = [f"`agentctl {_typed(command)}`" for command, shape in ONE.items() if shape is model]
-    many = [f"`agentctl {command}` (an array)" for command, shape in MANY.items() if shape is model]
+    lists = [command for command, shape in MANY.items() if shape is model]
+    many = [f"`agentctl {_typed(command)}` (an array)" for command in lists]
     return f"\nPrinted by {', '.join([*one, *many])}.\n" if one or many else ""
 
 
 def _typed(command: str) -> str:
     """Spell a shape's name as its command is typed."""
-    return command.replace(" dry-run", " --dry-run")
+    return command.replace(" dry-run", " --dry-run").replace(" fix", " --fix")

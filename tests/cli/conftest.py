@@ -13,6 +13,7 @@ from agent_core.server.rpc import RpcServer
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import reconciling as r
 
 
 def kernel_row(kernel_id="k1", state="RUNNING", **fields):
@@ -66,6 +67,7 @@ class Services:
         self.answered = asyncio.Event()
         self.interrupted = threading.Event()
         self.stubborn = False
+        self.mended = ["given-back"]
         self.final = "RUNNING"
         self.output = [m.OutputItem(kind="output", stream="stdout", text="42\n")]
         self.result = {"status": "finished", "exit_code": 0}
@@ -153,6 +155,18 @@ class Services:
     async def back_up(self, to):
         self.backups.append(to)
         return led.BackupRow(path=to or "/s/backups/b.db", size=4096, at=1.0, sound=True)
+
+    async def fix_leaks(self):
+        done = {"kind": "scratch", "key": "/x", "kernel_id": None, "because": "old"}
+        return [r.MendedLeak(**done, outcome=outcome) for outcome in self.mended]
+
+    async def reconcile(self, *, act):
+        row = {"kind": "kernel", "key": "k1", "kernel_id": "k1", "verdict": "end"}
+        done = r.Reconciled(**row, because="it is absent", outcome="ending" if act else "")
+        warnings = ["the backend\nis mute"]
+        return r.Reconciliation(
+            dry_run=not act, kernels=3, agreed=2, actions=[done], warnings=warnings
+        )
 
     def config(self):
         return {"agent": {"id": "i-test"}}

@@ -13,9 +13,12 @@ ARRAYS = [
     "sessions destroy s1",
     "kernels ports k1",
     "leaks",
+    "leaks --fix",
     "events",
 ]
 OBJECTS = [
+    "reconcile",
+    "reconcile --dry-run",
     "status",
     "plugins show mock",
     "plugins why mock",
@@ -196,3 +199,22 @@ def test_the_schemas_describe_what_is_printed(agent, agentctl):
         assert schema["type"] in ("array", "object")
     status = json.loads(agentctl("status", "--json", "-f", agent.config).out)
     assert set(status) == set(m.Status.model_fields)
+
+
+def test_a_reconciliation_says_what_and_why_and_what_was_done_only_when_it_was(agent, agentctl):
+    planned = agentctl("reconcile", "--dry-run", "-f", agent.config)
+    assert planned.out.split() == [
+        *["KIND", "KEY", "VERDICT", "BECAUSE", "kernel", "k1", "end", "it", "is", "absent"]
+    ]
+    assert "2 of 3 kernels are as the ledger says" in planned.err
+    assert "warning: the backend\\nis mute" in planned.err
+    done = agentctl("reconcile", "-f", agent.config)
+    assert done.out.split()[-4:] == ["it", "is", "absent", "ending"]
+
+
+@pytest.mark.parametrize(("outcomes", "code"), [([], 0), (["left"], 0), (["left", "failed"], 1)])
+def test_mending_fails_when_something_could_not_be_given_back(agent, agentctl, outcomes, code):
+    agent.services.mended = outcomes
+    done = agentctl("leaks", "--fix", "-f", agent.config)
+    assert done.code == code
+    assert ("nothing is held by nobody" in done.err) == (not outcomes)

@@ -97,6 +97,12 @@ class Keeps(Good):
         return sorted(self.kept)
 
 
+class NeedsGrants(Keeps):
+    def release(self, claim: Claim) -> None:
+        if claim.grants:
+            self.kept.discard(claim.id)
+
+
 class Remembers(Keeps):
     def release(self, claim: Claim) -> None:
         self.kept.remove(claim.id)
@@ -148,6 +154,11 @@ CHECKS: list[tuple[type[ComputeDevice], Callable[[Any], None], str]] = [
     (
         Keeps,
         lambda d: SUITE.test_prepare_and_release_are_idempotent(d, [CLAIM], Path("/tmp")),
+        "k.1.good",
+    ),
+    (
+        NeedsGrants,
+        lambda d: SUITE.test_a_claim_is_released_by_its_id_alone(d, [CLAIM], Path("/tmp")),
         "k.1.good",
     ),
     (Remembers, lambda d: SUITE.test_releasing_what_was_never_prepared_succeeds(d), "unknown.1.x"),

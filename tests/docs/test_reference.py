@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from agent_backend_process import admission
@@ -23,10 +24,13 @@ from agent_core.contracts.edits import (
 )
 from agent_core.contracts.errors import Unsupported
 from agent_core.host.states import PluginState
+from agent_core.kernels.reconcile import Verdict
 from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.states import KernelState, Reason
+from agent_core.kernels.strangers import StrangerVerdict
 from agent_core.wire.methods import METHODS
 from agent_core.wire.models import CONDITIONS
+from agent_core.wire.reconciling import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
@@ -78,6 +82,11 @@ def test_every_state_of_a_plugin_has_a_section_that_says_what_to_do():
 def test_every_state_and_reason_of_a_kernel_is_there():
     text = (REFERENCE / "kernel-states.md").read_text()
     assert all(f"| `{word}` |" in text for word in (*KernelState, *Reason))
+
+
+def test_every_verdict_and_outcome_of_a_reconciliation_is_explained():
+    text = (ROOT / "docs/how-to/find-and-mend-leaks.md").read_text()
+    assert all(f"| `{word}` |" in text for word in (*Verdict, *StrangerVerdict, *get_args(Outcome)))
 
 
 def test_every_capability_is_there():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -20,17 +21,20 @@ from agent_core.wire.models import OutputItem
 
 AGENTCTL = str(Path(sys.executable).parent / "agentctl")
 START_DEADLINE = 30.0
+END_DEADLINE_MS = 20_000
+MARK = "AGENT_TEST_NODE"
+"""In the environment of an agent and of its workers: the directory of the node."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 CONFIG = """
 [agent]
-id = "t"
+id = "{agent}"
 rpc-listen-addr = "none"
 var-base-path = "{root}/var"
 ipc-base-path = "{root}/run"
 
 [container]
-scratch-root = "{root}/scratches"
+scratch-root = "{scratches}"
 stop-grace = 2
 
 [resource]
@@ -67,11 +71,15 @@ def pytest_runtest_setup(item):
 class Node:
     """One agent process and what a test asks of it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, agent: str = "t", scratches: Path | None = None) -> None:
         self.root = root
+        self.agent = agent
+        self.scratches = scratches or root / "scratches"
         self.config = root / "agent.toml"
-        self.config.write_text(CONFIG.format(root=root, examples=EXAMPLES))
-        self.socket = root / "var" / "t" / "agent.sock"
+        places = {"root": root, "agent": agent, "scratches": self.scratches}
+        self.config.write_text(CONFIG.format(**places, examples=EXAMPLES))
+        self.state = root / "var" / agent
+        self.socket = self.state / "agent.sock"
         self.process: subprocess.Popen[bytes] | None = None
         self.log: list[str] = []
 
@@ -88,7 +96,7 @@ class Node:
             [AGENTCTL, "serve", "-f", str(self.config)],
             stderr=subprocess.PIPE,
             bufsize=0,  # a line in Python's buffer would be invisible to the selector
-            env={**os.environ, **env},
+            env={**os.environ, **env, MARK: str(self.root)},
         )
         if ready and not self.await_line("started handling RPC requests"):
             raise AssertionError("the agent did not start:\n" + "\n".join(self.log))
@@ -210,16 +218,30 @@ class Node:
         return {row.slot: row.used for row in self.ask("list_slots") if row.used != "0"}
 
     def processes(self) -> list[int]:
-        """Processes of this node's kernels and shims: those that name its directories."""
-        found = []
+        """Processes of this node's kernels and shims, and workers whose agent has gone."""
+        own = self.process.pid if self.process else None
+        found = [pid for pid, words in self._mine() if b"agentctl" not in words[:200]]
+        return sorted(set(found) - {own} - set(self.workers()))
+
+    def workers(self) -> list[int]:
+        """The worker processes of the agent that runs."""
+        own = self.process.pid if self.process else None
+        workers = [pid for pid, words in self._mine() if b"agent_core.host.worker" in words]
+        return [pid for pid in workers if own is not None and _parent(pid) == own]
+
+    def _mine(self):
+        """Yield each process that names this node's directory, with its words."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-                    if str(self.root).encode() in words and b"agentctl" not in words[:200]:
-                        found.append(int(entry.name))
-        own = self.process.pid if self.process else None
-        return [pid for pid in found if pid != own]
+                    if str(self.root).encode() in words:
+                        yield int(entry.name), words
+
+    def left(self) -> list[Path]:
+        """What is left of kernels in the places for scratches and sockets."""
+        places = (self.scratches, self.root / "run" / self.agent / "k")
+        return [p for place in places for p in place.glob("*") if p.name != ".trash"]
 
     def clean(self) -> None:
         """Assert that nothing is left: no kernel, hold, slot, process, scratch or socket."""
@@ -227,24 +249,90 @@ class Node:
         assert self.ask("list_leaks") == []
         assert self.used() == {}
         assert self.processes() == []
-        for place in ("scratches", "run/t/k"):
-            path = self.root / place
-            left = [p for p in path.rglob("*") if p.name != ".trash"] if path.exists() else []
-            assert left == []
+        assert self.left() == []
+
+    def leave(self) -> None:
+        """End every kernel and the agent, and assert that each of them leaves nothing behind."""
+        if self.process is not None and self.process.poll() is not None:
+            self.end()
+        if self.process is None and (self.state / "ledger.db").exists():
+            self.start()
+        if self.process is not None:
+            for row in self.ask("list_kernels"):
+                self.destroy(row.kernel_id)
+            self.clean()
+            workers = [os.pidfd_open(pid) for pid in self.workers()]
+            try:
+                self.end()
+                assert all(map(_ends, workers))
+            finally:
+                for worker in workers:
+                    os.close(worker)
+        assert self.processes() == []
+        assert self.left() == []
+
+
+def _parent(pid: int) -> int | None:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
+def _ends(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(END_DEADLINE_MS))
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Remember that a test has failed: what it leaves then is of no interest."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture
-def node(tmp_path_factory):
-    """A node that is not started; whatever it has left is ended with the test."""
-    node = Node(tmp_path_factory.mktemp("n", numbered=True))
-    yield node
+def nodes(request, tmp_path_factory):
+    """Make nodes that are not started; each test has to leave nothing behind.
+
+    A test that leaves something on purpose says so: ``@pytest.mark.leaves("why")``. Whatever is
+    left all the same is ended with the test.
+    """
+    made: list[Node] = []
+
+    def make(**options) -> Node:
+        made.append(Node(tmp_path_factory.mktemp("n", numbered=True), **options))
+        return made[-1]
+
+    yield make
+    mark = request.node.get_closest_marker("leaves")
+    assert mark is None or mark.args, "a test that leaves something says why"
     try:
-        if node.process is not None:
-            with contextlib.suppress(Exception):
-                for row in node.ask("list_kernels"):
-                    node.destroy(row.kernel_id)
-            node.end()
+        for node in reversed(made):
+            if mark is None and not request.node.stash.get(FAILED, False):
+                node.leave()
     finally:
-        for pid in node.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for node in made:
+            _end(node)
+
+
+@pytest.fixture
+def node(nodes):
+    """A node that is not started, and that has to leave nothing behind; see `nodes`."""
+    return nodes()
+
+
+def _end(node: Node) -> None:
+    """End all that a node still runs."""
+    if node.process is not None:
+        with contextlib.suppress(Exception):
+            for row in node.ask("list_kernels"):
+                node.destroy(row.kernel_id)
+        node.end(signal.SIGKILL)
+    for pid in node.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -16,8 +16,10 @@ from agent_core.kernels.adoption import adopt_all
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.logs import LogStore
+from agent_core.kernels.mending import Mending
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool
+from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -85,7 +87,9 @@ class World:
         )
         self.owners = Owners(self.services)
         self.kernels = KernelService(self.services, self.owners)
-        self.watching = Watching(self.services, self.owners)
+        self.reconciler = Reconciler(self.services, self.owners)
+        self.mending = Mending(self.services, self.reconciler)
+        self.watching = Watching(self.services, self.owners, self.reconciler)
         self.faults = await adopt_all(self.services, self.owners)
         self.started = True
 

@@ -211,7 +211,8 @@ class FakeBackend(ContainerBackend):
 
     async def list(self, owner):
         await self.script.on("list", None)
-        return [self._status(name) for name in self.specs]
+        found = [self._status(name) for name in self.specs]
+        return [status for status in found if status.owner in (owner, "")]
 
     async def inspect(self, name):
         await self.script.on("inspect", kernel_of(name))
@@ -224,7 +225,8 @@ class FakeBackend(ContainerBackend):
             return ContainerStatus(name, presence=Presence.ABSENT)
         state = self.states[name]
         ended = self.exits.get(name) if state is ContainerState.EXITED else None
-        return ContainerStatus(name, state=state, exit=ended, record=self.specs[name].record)
+        spec = self.specs[name]
+        return ContainerStatus(name, spec.owner, state=state, exit=ended, record=spec.record)
 
     async def events(self, cursor):
         await self.script.on("events", None)
@@ -265,12 +267,13 @@ class FakeScratch(ScratchManager):
 
     def __init__(self, script, root):
         self.script, self.root = script, root
+        self.owners = {}
 
     def create(self, kernel_id, size=None):
         self.script.on_in_thread("scratch", kernel_id)
         for part in ("work", "config"):
             (self.root / kernel_id / part).mkdir(parents=True, exist_ok=True)
-        return Scratch(kernel_id, str(self.root / kernel_id))
+        return Scratch(kernel_id, str(self.root / kernel_id), owner="t")
 
     def destroy(self, kernel_id):
         self.script.on_in_thread("destroy", kernel_id)
@@ -280,7 +283,8 @@ class FakeScratch(ScratchManager):
         return ScratchUsage(0)
 
     def list(self):
-        return [Scratch(path.name, str(path)) for path in self.root.iterdir()]
+        paths = [*self.root.iterdir()]
+        return [Scratch(p.name, str(p), owner=self.owners.get(p.name, "t")) for p in paths]
 
 
 class FakeDevice(ComputeDevice):

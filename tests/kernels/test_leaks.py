@@ -60,6 +60,22 @@ def test_a_container_that_vanished_is_found(live):
     live(body)
 
 
+@pytest.mark.parametrize("kind", ["scratch", "run-dir"])
+def test_what_a_running_kernel_holds_and_what_is_not_there_is_found(live, kind):
+    async def body(world):
+        owner = await world.running()
+        path = world.scratch.root / "k" if kind == "scratch" else owner.build.run_dir
+        path.rename(world.root / "aside")
+        [leak] = await world.leaks()
+        assert (leak.kind, leak.kernel_id) == (kind, "k")
+        [mended] = await world.mending.mend()
+        assert mended.outcome == "left"
+        assert "until it is destroyed" in mended.because
+        assert (await world.kernels.wait("k", ["RUNNING"])).state == "RUNNING"
+
+    live(body, stranger_grace=0.0)
+
+
 def test_a_plugin_that_answers_nonsense_hides_nothing_of_the_others(live):
     async def body(world):
         world.fakes[0].prepared = lambda: 5

@@ -59,7 +59,7 @@ def test_the_end_of_the_old_container_is_no_end_of_the_kernel(live):
         await world.kernels.restart("k", None)
         await restarted(world)
         assert [event.name for event in world.backend.told] == [FIRST]
-        await world.watching.look_once()
+        await world.reconciler.look()
         await whole(world)
         following.cancel()
         looking.cancel()

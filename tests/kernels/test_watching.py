@@ -23,8 +23,9 @@ async def watched(world, *, look=True):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.parametrize("interval", [60, None])
 @pytest.mark.parametrize("error", [ValueError("garbage"), asyncio.CancelledError(), OSError()])
-def test_an_end_in_the_gap_of_an_interruption_is_found(live, error):
+def test_an_end_in_the_gap_of_an_interruption_is_found(live, error, interval):
     async def body(world):
         await world.running()
         async with watched(world):
@@ -34,7 +35,7 @@ def test_an_end_in_the_gap_of_an_interruption_is_found(live, error):
             assert (await world.ended()).exit_code == 4
         await world.clean()
 
-    live(body)
+    live(body, look_interval=interval)
 
 
 def test_events_that_go_on_after_an_interruption_are_not_lost(live):
@@ -82,10 +83,10 @@ def test_a_container_that_the_list_misses_and_a_look_finds_runs_on(live):
             return []
 
         world.backend.list = nothing
-        await world.watching.look_once()
+        await world.reconciler.look()
         assert not world.owners.get("k")._ending.done()
         world.backend.unknown.add(CONTAINER)
-        await world.watching.look_once()
+        await world.reconciler.look()
         assert not world.owners.get("k")._ending.done()
 
     live(body)
@@ -95,23 +96,34 @@ def test_what_was_observed_before_the_last_change_counts_for_nothing(live):
     async def body(world):
         owner = await world.running()
         world.backend.lose(CONTAINER)
-        gate = world.script.gate("list")
-        looking = asyncio.ensure_future(world.watching.look_once())
+        gate = world.script.gate("inspect")
+        looking = asyncio.ensure_future(world.reconciler.look())
         await gate.reached.wait()
         owner._settle()
         gate.open()
         await looking
         assert not owner._ending.done()
-        await world.watching.look_once()
+        await world.reconciler.look()
         assert (await world.ended()).reason == "container-not-found"
 
     live(body)
 
 
-def test_a_look_without_kernels_asks_nobody(live):
+def test_an_end_that_is_told_twice_and_late_and_seen_as_well_is_one_end(live):
     async def body(world):
-        before = world.script.made("list")
-        await world.watching.look_once()
-        assert world.script.made("list") == before
+        await world.running("old")
+        await world.running()
+        async with watched(world, look=False):
+            world.backend.end(CONTAINER, 4, tell=False)
+            for name in (CONTAINER, CONTAINER, "t.nobody.1.main.0"):
+                world.backend.tell(name)
+            await world.reconciler.look()
+            assert (await world.ended()).exit_code == 4
+            world.backend.tell(CONTAINER)
+            await world.reconciler.look()
+        assert (await world.kernels.wait("old", ["RUNNING"])).state == "RUNNING"
+        await world.kernels.destroy("old", "tired")
+        await world.ended("old")
+        await world.clean()
 
     live(body)

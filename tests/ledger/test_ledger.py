@@ -142,6 +142,16 @@ def test_ended_kernels_that_still_hold_something_are_kept(tmp_path):
     assert run(tmp_path / "l.db", lambda ledger: ledger.write(PUT, end)) == []
 
 
+def test_it_is_said_of_each_known_kernel_whether_it_has_ended(tmp_path):
+    def ask(tx):
+        tx.put_kernel(kernel("k1", ended_at=1.0))
+        tx.put_kernel(kernel("k2"))
+        return tx.have_ended(["k1", "k2", "k3"]), tx.have_ended([])
+
+    answers = run(tmp_path / "l.db", lambda ledger: ledger.write(PUT, ask))
+    assert answers == ({"k1": True, "k2": False}, {})
+
+
 def test_a_changed_boot_id_begins_a_new_epoch(tmp_path):
     path = tmp_path / "l.db"
     first = Ledger(path)

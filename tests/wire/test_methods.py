@@ -40,6 +40,9 @@ def test_the_table_has_every_method_under_its_own_name():
         "list_leaks",
         "show_ledger",
         "backup_ledger",
+        "fix_leaks",
+        "reconcile",
+        "plan_reconcile",
         "get_config",
     ]
     assert all(name == method.name for name, method in METHODS.items())

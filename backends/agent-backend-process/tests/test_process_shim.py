@@ -337,3 +337,31 @@ async def test_what_a_crash_left_half_made_is_cleared_at_the_next_start(bench):
     assert not (containers / ".half.new").exists()
     assert not any(path.exists() for path in stray)
     assert (await bench.inspect(spec)).state is ContainerState.CREATED
+
+
+@at_work
+async def test_processes_whose_directory_is_gone_are_still_their_container_and_can_be_removed(
+    bench,
+):
+    spec = await bench.ready(SCRIPTS.argv_daemons())
+    pids = await bench.processes(spec, at_least=4)
+    directory_of(bench.setting, spec).path.rename(bench.setting.state_dir / "aside")
+    await bench.backend.shut_down()
+    bench.backend = await bench.opened()
+
+    seen = await bench.inspect(spec)
+    assert (seen.presence, seen.state, seen.owner) == ("present", "running", bench.owner)
+    assert "its directory is gone" in seen.reason
+    assert [s.name for s in await bench.backend.list(bench.owner)] == [spec.name]
+    await bench.backend.remove(spec.name)
+    assert not living(pids)
+    assert (await bench.inspect(spec)).presence == "absent"
+    assert await bench.backend.list(bench.owner) == []
+
+
+@at_work
+async def test_what_was_removed_in_good_order_is_not_sought_again(bench, monkeypatch):
+    spec = await bench.ready(STAYS)
+    await bench.backend.remove(spec.name)
+    monkeypatch.setattr(processes, "marked", lambda _: pytest.fail("all processes were read"))
+    assert (await bench.inspect(spec)).presence == "absent"

@@ -206,8 +206,22 @@ def test_two_agents_share_a_root_and_each_lists_its_own(root: Path) -> None:
     old.create("unmarked")
     assert [s.kernel_id for s in one.list()] == ["k1", "unmarked"]
     assert [s.kernel_id for s in two.list()] == ["k2", "unmarked"]
+    assert [s.owner for s in one.list()] == ["one", None]
     two.destroy("k2")
     assert [s.kernel_id for s in one.list()] == ["k1", "unmarked"]
+
+
+def test_a_user_cannot_give_a_scratch_to_another_agent(root: Path) -> None:
+    one, two = HostDirScratch(), HostDirScratch()
+    one.open({"root": str(root), "owner": "one"})
+    two.open({"root": str(root), "owner": "two"})
+    work = Path(one.create("k1").path) / "work"
+    (work / ".owner").write_text("two")
+    assert two.list() == []
+    two.destroy("k1")
+    assert work.is_dir()
+    (work / ".owner").write_bytes(b"\xff")
+    assert [s.owner for s in one.list()] == ["one"]
 
 
 def test_an_agent_never_touches_another_ones_scratch_of_the_same_kernel_id(root: Path) -> None:

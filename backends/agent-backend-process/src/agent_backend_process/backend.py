@@ -23,6 +23,7 @@ from agent_backend_process.images import Interpreters
 from agent_backend_process.keeper import Keeper, look
 from agent_backend_process.logs import LogReader
 from agent_backend_process.observation import Observation, observe
+from agent_backend_process.strays import stray_status
 from agent_backend_process.threads import Threads
 from agent_backend_process.verification import differences
 from agent_core.contracts.backend import (
@@ -57,6 +58,7 @@ class ProcessBackend(ContainerBackend):
         self.kill_method = "process-tree"
         self._images = Interpreters()
         self._kill = "auto"
+        self._owner = ""
         self._tree = CgroupTree(())
         self._threads: Threads | None = None
         self._containers: Containers | None = None
@@ -90,6 +92,7 @@ class ProcessBackend(ContainerBackend):
         Raises:
             PluginDisabled: when cgroups are demanded and not permitted.
         """
+        self._owner = owner
         self._threads = Threads()
         self._containers = await self._threads.call(self._prepare, state_dir)
         self._keeper = Keeper(self._containers, self._threads)
@@ -189,13 +192,25 @@ class ProcessBackend(ContainerBackend):
     async def list(self, owner: str) -> Sequence[ContainerStatus]:
         """List the owner's containers; one whose files cannot be made out is unknown."""
         containers, _, threads = self._at_work
-        found = await threads.call(lambda: [_status(d) for d in containers.all()])
+        found = await threads.call(self._list, containers)
         return [status for status in found if status.owner in {owner, ""} and _exists(status)]
 
+    def _list(self, containers: Containers) -> Sequence[ContainerStatus]:
+        found = [_status(directory) for directory in containers.all()]
+        strays = containers.strays.all()
+        return [*found, *(stray_status(self._owner, n, left) for n, left in strays.items())]
+
     async def inspect(self, name: str) -> ContainerStatus:
-        """Observe one container."""
+        """Observe one container; processes without its directory are it, too."""
         containers, _, threads = self._at_work
-        return await threads.call(_status, containers.at(name))
+        return await threads.call(self._inspect, containers, name)
+
+    def _inspect(self, containers: Containers, name: str) -> ContainerStatus:
+        status = _status(containers.at(name))
+        if status.presence is not Presence.ABSENT:
+            return status
+        left = containers.strays.of(name)
+        return stray_status(self._owner, name, left) if left else status
 
     async def events(self, cursor: str | None) -> AsyncIterator[BackendEvent]:
         """Yield what happens; ends when the backend shuts down."""

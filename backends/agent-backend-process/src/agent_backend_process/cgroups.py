@@ -108,6 +108,12 @@ class CgroupTree:
         kill = f"{self._kill}/c-{name}" if self._kill else ""
         return Groups(by_controller, kill)
 
+    def names(self) -> list[str]:
+        """List the containers that have a group in which they are killed."""
+        if not self._kill:
+            return []
+        return [path.name.removeprefix("c-") for path in Path(self._kill).glob("c-*")]
+
     def make(self, name: str) -> Groups:
         """Make the groups of one container.
 

@@ -19,6 +19,7 @@ from agent_backend_process.cgroups import CgroupTree, Groups
 from agent_backend_process.directory import MARKER, ContainerDirectory, Stored
 from agent_backend_process.launch import Launch
 from agent_backend_process.observation import observe
+from agent_backend_process.strays import Strays
 from agent_core.contracts.backend import ContainerSpec, ContainerState
 from agent_core.contracts.errors import Conflict, InvalidSpec, KernelFailed, WrongState
 
@@ -35,6 +36,7 @@ class Containers:
     def __init__(self, root: Path, tree: CgroupTree) -> None:
         self._root = root
         self._tree = tree
+        self.strays = Strays(root, tree)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in root.glob(".*"):  # what a crash left half made or half removed
             shutil.rmtree(path, ignore_errors=True)
@@ -62,6 +64,7 @@ class Containers:
         if directory.exists():
             _require_same(directory, fingerprint)
             return
+        self.strays.created(spec.name)
         try:
             self._make(spec, fingerprint, directory)
         except OSError as exc:
@@ -105,6 +108,9 @@ class Containers:
         """
         directory = self.at(name)
         if not directory.exists():
+            left = self.strays.kill(name, patience)
+            if left:
+                raise ending.still_there(directory, left)
             cgroups.remove(self._tree.groups(name).directories)
             return
         with _locked(directory, patience):
@@ -121,6 +127,7 @@ class Containers:
                     Path(path).unlink()
             gone = self._root / f".{name}.gone"
             directory.path.rename(gone)
+        self.strays.removed(name)
         shutil.rmtree(gone)
 
 

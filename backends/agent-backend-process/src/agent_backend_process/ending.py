@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable
 
 from agent_backend_process import processes
 from agent_backend_process.directory import ContainerDirectory
@@ -51,10 +52,25 @@ def kill_leftovers(
     directory: ContainerDirectory, seen: Observation, patience: float
 ) -> list[Process]:
     """Kill what is left of a container without a shim; returns what does not go away."""
+
+    def find() -> list[Process]:
+        return leftovers(directory, seen.stored, seen.identity)
+
+    return kill_found(find, seen.stored.kill_group, patience)
+
+
+def kill_found(find: Callable[[], list[Process]], group: str, patience: float) -> list[Process]:
+    """Kill what is found, again and again until nothing is; returns what does not go away.
+
+    Args:
+        find: Lists what is left.
+        group: The cgroup by which all of it is killed; empty where there is none.
+        patience: Seconds to wait for what was killed.
+    """
     deadline = time.monotonic() + patience
-    while left := leftovers(directory, seen.stored, seen.identity):
-        if seen.stored.kill_group:
-            processes.kill_group(seen.stored.kill_group)
+    while left := find():
+        if group:
+            processes.kill_group(group)
         processes.kill_trees([], left)
         if time.monotonic() > deadline:
             return left

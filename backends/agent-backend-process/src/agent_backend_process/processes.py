@@ -130,12 +130,21 @@ def all_pids() -> list[int]:
 
 def marked(marker: bytes) -> list[Process]:
     """List the living processes that were started with this ``KEY=value`` in their environment."""
-    found = []
+    key, _, wanted = marker.partition(b"=")
+    return [process for process, value in carrying(key) if value == wanted]
+
+
+def carrying(key: bytes) -> list[tuple[Process, bytes]]:
+    """List the living processes that were started with this variable, each with its value."""
+    found: list[tuple[Process, bytes]] = []
+    prefix = key + b"="
     for pid in all_pids():
         start = start_time(pid)
         environ = read_file(f"/proc/{pid}/environ") or b""
-        if start is not None and marker in environ.split(b"\0"):
-            found.append((pid, start))
+        if start is None or prefix not in environ:
+            continue
+        entries = [entry for entry in environ.split(b"\0") if entry.startswith(prefix)]
+        found.extend(((pid, start), entry[len(prefix) :]) for entry in entries)
     return found
 
 

@@ -108,7 +108,7 @@ class HostDirScratch(ScratchManager):
                     _make(part, directory)
             finally:
                 os.close(directory)
-        return Scratch(kernel_id, str(self._root / kernel_id))
+        return Scratch(kernel_id, str(self._root / kernel_id), owner=self._owner or None)
 
     def destroy(self, kernel_id: str) -> None:
         """Move the scratch to the trash, then remove it from there."""
@@ -157,8 +157,12 @@ class HostDirScratch(ScratchManager):
         """List the scratches, also those that were left half removed."""
         found = {name: self._root / _TRASH / name for name in _kernels(self._root / _TRASH)}
         found.update({name: self._root / name for name in _kernels(self._root)})
-        own = {name: path for name, path in found.items() if self._is_own(path)}
-        return [Scratch(name, str(path)) for name, path in sorted(own.items())]
+        marked = {name: (path, _owners(path)) for name, path in sorted(found.items())}
+        return [
+            Scratch(name, str(path), owner=self._owner if owners else None)
+            for name, (path, owners) in marked.items()
+            if not owners or self._owner in owners
+        ]
 
     def _refuse_stranger(self, kernel_id: str) -> None:
         if not self._is_own(self._root / kernel_id):
@@ -169,8 +173,7 @@ class HostDirScratch(ScratchManager):
 
     def _is_own(self, path: Path) -> bool:
         """Another agent may share the root; what nobody has marked may be anybody's."""
-        marks = [path / _MARK, *path.glob(f"*/{_MARK}")]
-        owners = {mark.read_text() for mark in marks if mark.is_file() and not mark.is_symlink()}
+        owners = _owners(path)
         return not owners or self._owner in owners
 
     @contextmanager
@@ -204,6 +207,14 @@ def _make(name: str, parent: int) -> None:
     with suppress(FileExistsError):
         os.mkdir(name, _PRIVATE, dir_fd=parent)
     os.close(open_directory(name, parent))
+
+
+def _owners(path: Path) -> set[str]:
+    """Read the mark of a scratch, or those of what is left of it in the trash."""
+    # What lies below a scratch is its user's, who must not be able to give it to another agent.
+    marks = path.glob(f"*/{_MARK}") if path.parent.name == _TRASH else [path / _MARK]
+    files = [mark for mark in marks if mark.is_file() and not mark.is_symlink()]
+    return {mark.read_text(errors="replace") for mark in files}
 
 
 def _mark(owner: str, directory: int) -> None:
