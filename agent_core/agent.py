@@ -23,6 +23,7 @@ from agent_core.contracts.errors import InvalidConfig
 from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
+from agent_core.events.plugins import PluginEvents
 from agent_core.host.plugin_host import PluginHost
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all
@@ -63,6 +64,7 @@ class Agent:
         self._tcp_is_chosen = tcp_is_chosen
         self._stack = AsyncExitStack()
         self._periodic: list[asyncio.Task[None]] = []
+        self._plugin_events = PluginEvents()
 
     async def start(self) -> None:
         """Take the state directory, load the plugins, adopt what runs, and serve the RPC.
@@ -114,6 +116,7 @@ class Agent:
             deadline=config.plugins.deadline,
             workers=WorkerPolicy(memory=config.plugins.worker_memory),
         )
+        host.observe(self._plugin_events.changed)
         host.load()
         self._stack.push_async_callback(host.close_all)
         await host.open_all(config.plugins.deadline)
@@ -217,6 +220,7 @@ class Agent:
             "devices": _each(
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),
+            "plugins": self._plugin_events.follow(self._services.ledger, self._services.bus),
             "returned devices": self._services.devices.follow(),
             "retention": _each(_RETENTION_INTERVAL, self._forget_once, "retention"),
         }.items():

@@ -1,8 +1,10 @@
 """The reference has all that the code has, and says of it what is true."""
 
-import importlib
+import ast
+import importlib.util
 import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from pathlib import Path
 import pytest
 from agent_backend_process.backend import ProcessBackend
 
+import agent_core
 from agent_core.contracts import backend, device, errors, runner, scratch
 from agent_core.contracts.backend import CAPABILITIES
 from agent_core.contracts.edits import EDIT_FIELDS
 from agent_core.host.states import PluginState
 from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.states import KernelState, Reason
+from agent_core.wire.events import EVENTS, EventKind
 from agent_core.wire.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +60,21 @@ def test_every_error_has_a_section_under_its_code():
     ]
 
 
+def test_every_hint_of_an_error_is_in_its_section(generator):
+    inline = generator("markdown").inline
+    sections = (REFERENCE / "errors.md").read_text().split("\n## ")
+    by_code = {section.partition(" ")[0]: section for section in sections}
+    for error in errors.all_errors():
+        hint = f"- hint: {inline(error.hint)}" if error.hint else "- retryable: "
+        assert hint in by_code[error.code]
+
+
+def test_every_method_is_listed_with_its_role():
+    text = (REFERENCE / "rpc.md").read_text()
+    for name, method in METHODS.items():
+        assert f"| [`{name}`](#{name}) | {method.role.name.lower()} |" in text
+
+
 def test_every_method_has_a_section():
     found = set(headings(REFERENCE / "rpc.md"))
     assert {f"{name} {{ #{name} }}" for name in METHODS} <= found
@@ -69,6 +88,42 @@ def test_every_state_of_a_plugin_has_a_section_that_says_what_to_do():
 def test_every_state_and_reason_of_a_kernel_is_there():
     text = (REFERENCE / "kernel-states.md").read_text()
     assert all(f"| `{word}` |" in text for word in (*KernelState, *Reason))
+
+
+def test_every_event_is_there_with_its_data():
+    text = (REFERENCE / "events.md").read_text()
+    durable, _, passing = text.partition("## Progress")
+    for kind in EVENTS.values():
+        part = durable if kind.durable else passing
+        assert f"| `{kind.name}` |" in part
+        assert all(f"| `{key}` |" in part for key in kind.data)
+
+
+def _told_names():
+    """Yield where the agent tells of something, and every name that it may have there."""
+    for module in pkgutil.walk_packages(agent_core.__path__, "agent_core."):
+        tree = ast.parse(Path(importlib.util.find_spec(module.name).origin).read_text())
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in TELLS:
+                yield module.name, _names_of(call.args[0], importlib.import_module(module.name))
+
+
+def _names_of(expression, module):
+    """Evaluate the name of an event as its module does: one, or all that a table has."""
+    if isinstance(expression, ast.Subscript):
+        return list(eval(ast.unparse(expression.value), vars(module)).values())
+    if ast.unparse(expression) == "news.kind.name":
+        return [kind.name for kind in vars(module).values() if isinstance(kind, EventKind)]
+    return [eval(ast.unparse(expression), vars(module))]
+
+
+TELLS = {"add_event", "progress"}
+"""The methods of the ledger and of the bus by which everything is told."""
+
+
+def test_what_the_agent_tells_anywhere_is_declared_and_what_is_declared_is_told():
+    told = dict.fromkeys(name for _, names in _told_names() for name in names)
+    assert set(told) == set(EVENTS)
 
 
 def test_every_capability_is_there():
