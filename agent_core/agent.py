@@ -327,6 +327,7 @@ def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
     resource, container = config.resource, config.container
     tables.setdefault("cpu", {}).setdefault("reserved", resource.reserved_cpu)
     tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
+    tables["cpu"].setdefault("shared", resource.shared_cpu)
     tables["cpu"].setdefault("overcommit", resource.cpu_overcommit)
     tables["mem"].setdefault("overcommit", resource.mem_overcommit)
     scratch = tables.setdefault(container.scratch_type, {})
