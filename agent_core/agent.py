@@ -23,6 +23,7 @@ from agent_core.contracts.errors import InvalidConfig
 from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
+from agent_core.events.plugins import PluginEvents
 from agent_core.host.plugin_host import PluginHost
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all, adopt_later
@@ -65,6 +66,7 @@ class Agent:
         self._tcp_is_chosen = tcp_is_chosen
         self._stack = AsyncExitStack()
         self._periodic: list[asyncio.Task[None]] = []
+        self._plugin_events = PluginEvents()
 
     async def start(self) -> None:
         """Take the state directory, load the plugins, adopt what runs, and serve the RPC.
@@ -127,6 +129,7 @@ class Agent:
             deadline=config.plugins.deadline,
             workers=WorkerPolicy(memory=config.plugins.worker_memory),
         )
+        host.observe(self._plugin_events.changed)
         host.load()
         self._stack.push_async_callback(host.close_all)
         await host.open_all(config.plugins.deadline)
@@ -244,6 +247,7 @@ class Agent:
             "devices": _each(
                 _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
             ),
+            "plugins": self._plugin_events.follow(self._services.ledger, self._services.bus),
             "returned devices": self._services.devices.follow(),
             "adoption": adopt_later(self._services, owners, faults),
             "ledger": _each(_PROBE_INTERVAL, self._services.ledger.probe, "ledger", wait=True),
@@ -358,6 +362,7 @@ def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
     resource, container = config.resource, config.container
     tables.setdefault("cpu", {}).setdefault("reserved", resource.reserved_cpu)
     tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
+    tables["cpu"].setdefault("shared", resource.shared_cpu)
     tables["cpu"].setdefault("overcommit", resource.cpu_overcommit)
     tables["mem"].setdefault("overcommit", resource.mem_overcommit)
     scratch = tables.setdefault(container.scratch_type, {})

@@ -206,6 +206,7 @@ class ResourceSection(Section):
 
     reserved_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 0
     reserved_mem: Size = 1 << 30
+    shared_cpu: Annotated[int, Field(ge=0, description="a whole number of CPUs")] = 0
     cpu_overcommit: Factor = "1"
     mem_overcommit: Factor = "1"
     allocation_strategy: Annotated[

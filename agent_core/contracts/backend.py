@@ -13,11 +13,11 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.errors import Unsupported
-from agent_core.contracts.info import Plugin, Support
+from agent_core.contracts.info import EditTreatment, Plugin, Support
 
 CAPABILITIES: Mapping[str, str] = {
     "isolation": "a container cannot see or touch the host's files and processes",
@@ -200,7 +200,13 @@ class Paths:
 
 
 class ContainerBackend(Plugin):
-    """What a backend implements. Its `open` and `close` are followed by `start_up`, `shut_down`."""
+    """What a backend implements. Its `open` and `close` are followed by `start_up`, `shut_down`.
+
+    Attributes:
+        edits: What becomes of each field of ContainerEdits; what nobody declared is unknown.
+    """
+
+    edits: ClassVar[Mapping[str, EditTreatment]] = {}
 
     async def start_up(self, owner: str, state_dir: str) -> None:
         """Connect to the runtime; `state_dir` is the backend's own directory for this agent."""

@@ -55,7 +55,9 @@ class Offer:
 
     Attributes:
         slot: The slot's name.
-        quantum: The smallest amount; every grant is a multiple of it.
+        quantum: The smallest amount; every grant is a multiple of it. Where the devices of one
+            slot differ in it, each quantum is a multiple of the next finer one, and a request is
+            served by the devices of one quantum alone: the coarsest that divides it.
         draws: How much one quantum draws from each counter, by counter id.
         most: The most quanta that one kernel may have of this device; None is without bound. A
             core that several kernels may share is still given to each of them only once.

@@ -28,6 +28,30 @@ class Support(StrEnum):
     UNKNOWN = "unknown"
 
 
+class EditOutcome(StrEnum):
+    """What becomes of the edits of one field."""
+
+    APPLIED = "applied"
+    """The processes of the container find it as it was asked."""
+    WITHOUT_EFFECT = "without-effect"
+    """Accepted, and nothing is done about it."""
+    REFUSED = "refused"
+    """Refused as unsupported before anything is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditTreatment:
+    """What a backend makes of one field of the edits.
+
+    Attributes:
+        outcome: What becomes of what can be honoured at all.
+        note: In words, what is refused or left undone beside it.
+    """
+
+    outcome: EditOutcome
+    note: str = ""
+
+
 class Reconfigured(StrEnum):
     """What became of a changed configuration."""
 

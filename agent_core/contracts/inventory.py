@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from agent_core.contracts.amount import Amount
@@ -208,6 +209,7 @@ def _quanta(devices: Sequence[Device]) -> Iterator[str]:
         for offer in device.offers:
             quanta.setdefault(offer.slot, set()).add(offer.quantum)
     for slot, found in quanta.items():
-        if len(found) > 1:
-            listed = ", ".join(str(q) for q in sorted(found))
-            yield f"slot {slot!r} has several quanta ({listed}); all its devices share one"
+        in_order = sorted(found)
+        if any(coarse.quanta(fine) is None for fine, coarse in pairwise(in_order)):
+            listed = ", ".join(map(str, in_order))
+            yield f"slot {slot!r} has quanta of which one is no multiple of a finer one ({listed})"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from agent_core.config.selection import Selection
@@ -61,6 +61,7 @@ class PluginHost:
         workers: WorkerPolicy | None = None,
     ) -> None:
         self._listeners: list[Listener] = []
+        self._observers: list[Callable[[LoadedPlugin], None]] = []
         self._workers = Workers(workers or WorkerPolicy(), self._tell)
         self._deadline = deadline
         self._selection = selection
@@ -121,6 +122,10 @@ class PluginHost:
     def listen(self, listener: Listener) -> None:
         """Tell a listener when nothing is known of a plugin any more, and when it is back."""
         self._listeners.append(listener)
+
+    def observe(self, observer: Callable[[LoadedPlugin], None]) -> None:
+        """Tell an observer, on the loop, of each change of an open plugin's state."""
+        self._observers.append(observer)
 
     async def reset(self, name: str) -> PluginRecord:
         """Lift the quarantine of a plugin and start its worker anew; returns when it was tried.
@@ -265,7 +270,11 @@ class PluginHost:
         where = "" if isinstance(adapter, InlineAdapter) else ", in a worker"
         detail = f"{cls} in {load_ms:.1f} ms{where}"
         record.note("import", "loaded", detail, load_ms=load_ms, info=info)
-        self._loaded.append(LoadedPlugin(record, info, adapter, self._deadline))
+        self._loaded.append(LoadedPlugin(record, info, adapter, self._deadline, self._observe))
+
+    def _observe(self, plugin: LoadedPlugin) -> None:
+        for observer in self._observers:
+            observer(plugin)
 
     def _tell(self, name: str, why: str | None) -> None:
         for listener in self._listeners:

@@ -96,6 +96,13 @@ class InlineAdapter:
 class LoadedPlugin:
     """A plugin that was imported, as the rest of the agent uses it.
 
+    Args:
+        record: Its record.
+        info: What its class says of itself.
+        adapter: Where it lives.
+        default_deadline: Seconds that a method may take which nobody says more of.
+        changed: Told, on the loop, of each change of its state.
+
     Attributes:
         record: Its record.
         is_down: Whether its worker is gone, and no call can reach it.
@@ -107,8 +114,10 @@ class LoadedPlugin:
         info: PluginInfo,
         adapter: Adapter,
         default_deadline: float = DEFAULT_DEADLINE,
+        changed: Callable[[LoadedPlugin], None] = lambda _: None,
     ) -> None:
         self._default_deadline = default_deadline
+        self._changed = changed
         self.record = record
         self._info = info
         self._adapter = adapter
@@ -290,6 +299,7 @@ class LoadedPlugin:
     ) -> None:
         hint = hint or _HINTS[state]
         self.record.note(step, state.value, reason or detail, state=state, reason=reason, hint=hint)
+        self._changed(self)
         if not quietly:
             _log.warning("%s is %s%s", self.record.label, state, f": {reason}" if reason else "")
 

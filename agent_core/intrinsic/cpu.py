@@ -1,9 +1,11 @@
-"""The cpu plugin: whole cores, and the CPU time that kernels use.
+"""The cpu plugin: whole cores, fractions of a pool of cores, and the CPU time that kernels use.
 
 Each core that this process may run on is a device, ``cpu0`` and so on: a core has no identity but
-its number. Configuration, all optional: `reserved`, how many cores are kept from kernels, the
-lowest-numbered first; `overcommit`, how many kernels may share a core on average, a decimal of at
-least 1; `cores`, the cores to offer instead of those that this process may run on; `root`, where
+its number. The shared cores are one more device, ``cpu-pool``, which gives thousandths of a core: a
+request with a fraction is served by it alone, a whole one never. Configuration, all optional:
+`reserved`, how many cores are kept from kernels, the lowest-numbered first; `shared`, how many of
+the next ones are the pool; `overcommit`, how many kernels may share a core on average, a decimal of
+at least 1; `cores`, the cores to offer instead of those that this process may run on; `root`, where
 ``sys`` and ``proc`` are found.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from agent_core.intrinsic.factors import overcommit, whole
 from agent_core.intrinsic.topology import node_of_cores
 
 _MILLI = 1000
+_POOL = "cpu-pool"
 
 
 class CpuDevice(ComputeDevice):
@@ -49,12 +52,13 @@ class CpuDevice(ComputeDevice):
     info = PluginInfo(
         kind="device",
         name="cpu",
-        summary="Whole CPU cores of this node",
+        summary="CPU cores of this node, whole and in a shared pool",
         config_schema={
             "type": "object",
             "additionalProperties": False,
             "properties": {
                 "reserved": {"type": "integer", "minimum": 0},
+                "shared": {"type": "integer", "minimum": 0},
                 "overcommit": {"type": ["string", "number"], "minimum": 1},
                 "cores": {"type": "array", "items": {"type": "integer", "minimum": 0}},
                 "root": {"type": "string"},
@@ -87,6 +91,7 @@ class CpuDevice(ComputeDevice):
     def __init__(self) -> None:
         self._root = Path("/")
         self._reserved = 0
+        self._pooled = 0
         self._overcommit = Amount(1)
         self._cores: tuple[int, ...] | None = None
         self._nodes: Mapping[int, int] = {}
@@ -95,11 +100,12 @@ class CpuDevice(ComputeDevice):
         """Take the configuration and learn the NUMA nodes.
 
         Raises:
-            InvalidConfig: when no core is left after the reserved ones, or the overcommit is no
-                decimal of at least 1.
+            InvalidConfig: when no core is left after the reserved and the shared ones, or the
+                overcommit is no decimal of at least 1.
         """
         self._root = Path(config.get("root", "/"))
         self._reserved = int(config.get("reserved", 0))
+        self._pooled = int(config.get("shared", 0))
         self._overcommit = overcommit("cpu", config.get("overcommit", 1))
         cores = config.get("cores")
         self._cores = None if cores is None else tuple(sorted(set(cores)))
@@ -110,21 +116,48 @@ class CpuDevice(ComputeDevice):
                 "so no kernel can have any",
                 hint="Lower [resource] reserved-cpu.",
             )
+        if len(self._all()) <= self._reserved + self._pooled:
+            raise InvalidConfig(
+                f"cpu: {self._reserved} cores are reserved and {self._pooled} are shared, "
+                "so no kernel can have a whole one",
+                hint="Lower [resource] shared-cpu.",
+            )
 
     def devices(self) -> Sequence[Device]:
-        """List the cores: the reserved ones offer nothing.
+        """List the cores: the reserved ones offer nothing, the shared ones through their pool.
 
         With an overcommit of 1.5 every second core may have two kernels; none has it twice.
         """
         cores = self._all()
-        kept, given = cores[: self._reserved], cores[self._reserved :]
+        kept, given = cores[: self._reserved], cores[self._reserved + self._pooled :]
         return [
             *(self._core(core, attributes={"reserved": "true"}) for core in kept),
+            *self._pool(self._pool_cores()),
             *(self._shared(core, self._holders(n)) for n, core in enumerate(given)),
         ]
 
     def _all(self) -> Sequence[int]:
         return sorted(os.sched_getaffinity(0)) if self._cores is None else self._cores
+
+    def _pool_cores(self) -> Sequence[int]:
+        return self._all()[self._reserved : self._reserved + self._pooled]
+
+    def _pool(self, cores: Sequence[int]) -> Iterator[Device]:
+        if not cores:
+            return
+        parts = _MILLI * len(cores)
+        promised = whole(self._overcommit, parts)
+        yield Device(
+            _POOL,
+            "Shared CPU cores",
+            counters=(Counter(_POOL, promised, "millicore"),),
+            offers=(Offer("cpu", Amount(1, 3), {_POOL: 1}, None if promised == parts else parts),),
+            numa_node=self._nodes.get(cores[0]) if len(self._near(cores)) == 1 else None,
+        )
+        yield from (self._core(core, parent=_POOL) for core in cores)
+
+    def _near(self, cores: Iterable[int]) -> set[int | None]:
+        return {self._nodes.get(core) for core in cores}
 
     def _holders(self, index: int) -> int:
         """Say how many kernels may have the core of this index, so that the sum is exact."""
@@ -143,16 +176,25 @@ class CpuDevice(ComputeDevice):
         return Device(f"cpu{core}", "CPU core", numa_node=self._nodes.get(core), **fields)
 
     def describe(self, grants: Sequence[Grant]) -> ContainerEdits:
-        """Bind the container to its cores and to the memory that is near all of them."""
-        cores = sorted(int(grant.device_id.removeprefix("cpu")) for grant in grants)
+        """Bind the container to its cores and to the memory that is near all of them.
+
+        A part of the pool may run on all of its cores, for so much time as the part is.
+        """
+        cores = sorted({core for grant in grants for core in self._cores_of(grant)})
         if not cores:
             return ContainerEdits()
-        nodes = {self._nodes.get(core) for core in cores}
+        nodes = self._near(cores)
         mems = tuple(sorted(node for node in nodes if node is not None))
+        millicores = sum(grant.amount.quanta(Amount(1, 3)) or 0 for grant in grants)
         return ContainerEdits(
             cpuset=Cpuset(tuple(cores), () if None in nodes else mems),
-            limits={"cpus": _MILLI * len(cores)},
+            limits={"cpus": millicores},
         )
+
+    def _cores_of(self, grant: Grant) -> Sequence[int]:
+        if grant.device_id == _POOL:
+            return self._pool_cores()
+        return [int(grant.device_id.removeprefix("cpu"))]
 
     def measure(self, subjects: Sequence[Subject]) -> Sequence[Measurement]:
         """Read the CPU time of the node and of each kernel: by its cgroup, else by its pids."""

@@ -22,6 +22,7 @@ from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.kernels.steps import Step
 from agent_core.ledger import HoldRow, HoldState
+from agent_core.wire.events import KERNEL_STEP
 
 log = structlog.get_logger(__name__)
 
@@ -289,7 +290,7 @@ class Owner:
     def _tell(self, step: Step, phase: str, **data: Any) -> None:
         row = self.journal.row
         self._services.bus.progress(
-            "kernel.step",
+            KERNEL_STEP.name,
             row.kernel_id,
             row.session_id,
             {"step": step.name, "phase": phase, **data},

@@ -13,12 +13,12 @@ from agent_core.kernels.asking import ask
 from agent_core.kernels.rebuilding import Rebuild, plan_rebuild
 from agent_core.kernels.services import Services
 from agent_core.ledger import Commit, EventRow, Recovery, Transaction
+from agent_core.wire.events import LEDGER_RECOVERED
 
 log = structlog.get_logger(__name__)
 
 RECOVERED: Final = Commit("ledger-recovered", "what a lost ledger lacked is rebuilt from records")
 
-EVENT: Final = "ledger.recovered"
 KNOWN: Final = "the kernels are not taken over yet"
 """Why the ledger is still reconciling once the records were read."""
 _LOST: Final = "there was no ledger"
@@ -70,7 +70,7 @@ async def _write(services: Services, rebuild: Rebuild) -> None:
         tx.reconciled(recovery)
         if recovery is None:  # the first start of all: nothing was lost
             return None
-        return tx.add_event(EVENT, clock.wall(), data=_told(recovery, rebuild))
+        return tx.add_event(LEDGER_RECOVERED.name, clock.wall(), data=_told(recovery, rebuild))
 
     event = await ledger.write(RECOVERED, work)
     ledger.recovery, ledger.reconciling = recovery, KNOWN

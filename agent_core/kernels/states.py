@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from agent_core.contracts.errors import InternalError
+from agent_core.wire import events
 
 
 class KernelState(StrEnum):
@@ -39,7 +40,7 @@ TRANSITIONS: Final[Mapping[KernelState | None, frozenset[KernelState]]] = {
 """The changes that are possible; each is one ledger transaction and one event."""
 
 EVENTS: Final[Mapping[KernelState, str]] = {
-    state: f"kernel.{state.value.lower()}" for state in KernelState
+    state: events.EVENTS[f"kernel.{state.value.lower()}"].name for state in KernelState
 }
 """The name of the event that tells each state."""
 

@@ -160,13 +160,17 @@ class Transaction:
         return {kernel_id: bool(ended) for kernel_id, ended in rows}
 
     def forget_ended(self, before: float) -> list[str]:
-        """Delete kernels that ended before a time and hold nothing, and their events."""
+        """Delete kernels that ended before a time and hold nothing, and their events.
+
+        What is as old and about no kernel goes as well.
+        """
         doomed = self._db.execute(
             "SELECT kernel_id FROM kernels WHERE ended_at < ? "
             "AND kernel_id NOT IN (SELECT kernel_id FROM holds)",
             [before],
         ).fetchall()
         self._db.executemany("DELETE FROM outbox WHERE kernel_id = ?", doomed)
+        self._db.execute("DELETE FROM outbox WHERE kernel_id IS NULL AND at < ?", [before])
         self._db.executemany("DELETE FROM kernels WHERE kernel_id = ?", doomed)
         return [row[0] for row in doomed]
 

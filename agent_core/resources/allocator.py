@@ -128,7 +128,7 @@ class Allocator:
 
     def _want(self, spec: SlotSpec, amount: Amount) -> Want:
         shelf = self._stock.shelves[spec.plugin]
-        slot = shelf.slots[spec.name]
+        slot = shelf.slots[spec.name].serving(amount)
         return Want(spec.name, shelf, slot, amount.quanta(slot.quantum) or 0)
 
     def _ground(self, outcome: Outcome) -> Ground:
@@ -140,8 +140,7 @@ class Allocator:
         self, short: Sequence[Outcome], found: Mapping[str, tuple[Remedy, ...]]
     ) -> AgentError:
         refusals = [
-            insufficient(o, self._stock.total(o.want.shelf.plugin, o.want.name), found[o.want.name])
-            for o in short
+            insufficient(o, self._stock.held_by(o.want.slot), found[o.want.name]) for o in short
         ]
         return combined(refusals)
 
@@ -238,15 +237,15 @@ class Allocator:
         room = Room(self._counters.left)
         for name in names:
             slot = shelf.slots.get(name) or empty_slot(name, shelf.info)
-            free = available(slot.options, room, are_apart=slot.apart) if shelf.known else 0
+            free = [s.amount(available(s.options, room, are_apart=s.apart)) for s in slot.grains]
             yield SlotUsage(
                 slot=name,
                 plugin=shelf.plugin,
                 type=slot.display.type,
-                quantum=slot.quantum,
+                quantum=slot.grains[-1].quantum,
                 total=self._stock.total(shelf.plugin, name),
                 used=self._holdings.amount(shelf.plugin, name),
-                free=slot.amount(free),
+                free=max(free) if shelf.known else Amount(0),
                 display=slot.display,
                 known=shelf.known,
             )

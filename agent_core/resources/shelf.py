@@ -18,16 +18,17 @@ _GRANTABLE = (Health.HEALTHY, Health.DEGRADED)
 
 @dataclass(frozen=True, slots=True)
 class ShelfSlot:
-    """One slot of one plugin.
+    """One slot of one plugin: its devices of one quantum.
 
     Attributes:
         display: How it is shown and counted.
-        quantum: The smallest amount.
+        quantum: The smallest amount of these devices.
         options: Devices that may be given, in their own order.
         withheld: Devices that offer it and get no new grants.
         reasons: Why, by the id of the withheld device.
         weight: The largest part of a counter that one quantum draws, 0 to 1.
         apart: Whether no two of the options share a counter.
+        finer: The same slot on the devices of the next finer quantum, where there are any.
     """
 
     display: SlotInfo
@@ -37,10 +38,22 @@ class ShelfSlot:
     reasons: Mapping[str, str]
     weight: float
     apart: bool = True
+    finer: ShelfSlot | None = None
 
     def amount(self, quanta: int) -> Amount:
         """Turn quanta into an amount."""
         return self.quantum.times(quanta)
+
+    def serving(self, amount: Amount) -> ShelfSlot:
+        """Choose the devices that serve a request: the coarsest quantum that divides it."""
+        if self.finer is None or amount.quanta(self.quantum) is not None:
+            return self
+        return self.finer.serving(amount)
+
+    @property
+    def grains(self) -> tuple[ShelfSlot, ...]:
+        """The slot by quantum, the coarsest first."""
+        return (self, *(self.finer.grains if self.finer else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,8 @@ class Shelf:
         device = self.devices.get(grant.device_id)
         if device is None:
             return None
-        own = {c.id: c.capacity for c in device.counters}
+        line = [device, *ancestors(device, self.devices)]
+        own = next(({c.id: c.capacity for c in d.counters} for d in line if d.counters), {})
         capacity = {c.id: c.capacity for c in self.counters}
         return own or {c: capacity[c] for o in device.offers for c in o.draws}
 
@@ -107,8 +121,17 @@ def stock(
         for offer in device.offers:
             offering.setdefault(offer.slot, []).append((device, offer))
     shelf = Shelf(plugin, info, True, by_id, {}, masked(by_id, mask))
-    slots = {slot: _slot(shelf, slot, pairs) for slot, pairs in sorted(offering.items())}
+    slots = {slot: _grains(shelf, slot, pairs) for slot, pairs in sorted(offering.items())}
     return replace(shelf, slots=slots)
+
+
+def _grains(shelf: Shelf, name: str, pairs: list[tuple[Device, Offer]]) -> ShelfSlot:
+    finest, *coarser = sorted({offer.quantum for _, offer in pairs})
+    slot = _slot(shelf, name, [pair for pair in pairs if pair[1].quantum == finest])
+    for quantum in coarser:
+        same = [pair for pair in pairs if pair[1].quantum == quantum]
+        slot = replace(_slot(shelf, name, same), finer=slot)
+    return slot
 
 
 def _slot(shelf: Shelf, name: str, pairs: list[tuple[Device, Offer]]) -> ShelfSlot:

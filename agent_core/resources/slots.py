@@ -16,6 +16,7 @@ from agent_core.contracts.info import SlotType
 from agent_core.resources.catalogue import Catalogue, SlotSpec
 
 _ONE = Amount(1)
+_POOL = "Ask for whole cores, or set [resource] shared-cpu to keep cores for fractions of them."
 
 
 def parse_request(
@@ -94,7 +95,8 @@ def check_amount(slot: str, amount: Amount, text: str, spec: SlotSpec) -> None:
     if spec.type is SlotType.BYTES and amount.scale:
         raise _invalid(slot, text, "is refused: whole bytes only")
     if spec.quantum is not None and amount.quanta(spec.quantum) is None:
-        raise _invalid(slot, text, f"is refused: {_grain(spec, spec.quantum)}")
+        hint = _POOL if slot == "cpu" and spec.quantum == _ONE else None
+        raise _invalid(slot, text, f"is refused: {_grain(spec, spec.quantum)}", hint)
     if spec.total is not None and amount > spec.total:
         raise InsufficientResource(
             f"{slot}={text} is more than this node has: {spec.total} in total",
@@ -126,6 +128,7 @@ def _read(slot: str, text: object, catalogue: Catalogue) -> Amount:
     return amount
 
 
-def _invalid(slot: str, text: object, why: str) -> InvalidAmount:
+def _invalid(slot: str, text: object, why: str, hint: str | None = None) -> InvalidAmount:
     shown = str(text)[:80]
-    return InvalidAmount(f"{slot}={shown} {why}", details={"slot": slot, "requested": shown})
+    details = {"slot": slot, "requested": shown}
+    return InvalidAmount(f"{slot}={shown} {why}", hint=hint, details=details)

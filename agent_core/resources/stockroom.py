@@ -41,6 +41,10 @@ class Stockroom:
         """Say how much of a slot the plugin's devices hold together."""
         return self._totals.get((plugin, slot), Amount(0))
 
+    def held_by(self, slot: ShelfSlot) -> Amount:
+        """Say how much the devices of one quantum hold together."""
+        return _total(slot, Room(self.counters.capacity))
+
     def update(self, plugin: str, info: PluginInfo, devices: Sequence[Device] | None) -> bool:
         """Take an inventory, or None when it is not known; say whether anything changed.
 
@@ -105,7 +109,7 @@ class Stockroom:
     def _rebuild(self) -> None:
         whole = Room(self.counters.capacity)
         self._totals = {
-            (shelf.plugin, name): slot.amount(available(_unbounded(slot), whole))
+            (shelf.plugin, name): sum((_total(grain, whole) for grain in slot.grains), Amount(0))
             for shelf in self._shelves.values()
             for name, slot in shelf.slots.items()
         }
@@ -122,7 +126,7 @@ class Stockroom:
 
     def _specs(self, shelf: Shelf) -> list[SlotSpec]:
         offered = [
-            SlotSpec(n, shelf.plugin, s.display, s.quantum, self._totals[shelf.plugin, n])
+            SlotSpec(n, shelf.plugin, s.display, s.grains[-1].quantum, self.total(shelf.plugin, n))
             for n, s in shelf.slots.items()
         ]
         declared = [
@@ -131,6 +135,10 @@ class Stockroom:
             if d.name not in shelf.slots
         ]
         return offered + declared
+
+
+def _total(slot: ShelfSlot, whole: Room) -> Amount:
+    return slot.amount(available(_unbounded(slot), whole))
 
 
 def _unbounded(slot: ShelfSlot) -> list[Option]:

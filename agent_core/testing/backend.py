@@ -30,7 +30,7 @@ from agent_core.contracts.backend import (
     Paths,
     Presence,
 )
-from agent_core.contracts.edits import ContainerEdits, Mount
+from agent_core.contracts.edits import EDIT_FIELDS, ContainerEdits, Mount
 from agent_core.contracts.errors import (
     AgentError,
     Conflict,
@@ -39,8 +39,9 @@ from agent_core.contracts.errors import (
     Unsupported,
     WrongState,
 )
-from agent_core.contracts.info import Plugin, Support
+from agent_core.contracts.info import EditOutcome, EditTreatment, Plugin, Support
 from agent_core.testing.backend_bench import Bench, Setting, at_work, living, marked, start_time
+from agent_core.testing.backend_edits import SAMPLES
 from agent_core.testing.backend_scripts import ContainerScripts
 from agent_core.testing.lifetime import PluginContract
 
@@ -78,6 +79,13 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
         assert Support.UNKNOWN not in declared.values()
         assert set(bench.backend.info.capabilities) == set(CAPABILITIES)
         assert all(isinstance(v, str) for v in bench.backend.facts().values())
+
+    @at_work
+    async def test_says_what_becomes_of_every_edit(self, bench: Bench) -> None:
+        """Each field of the edits has its entry, and no other has one."""
+        declared = bench.backend.edits
+        assert sorted(declared) == sorted(EDIT_FIELDS)
+        assert all(isinstance(treatment, EditTreatment) for treatment in declared.values())
 
     @at_work
     async def test_lists_images_and_looks_one_up(self, bench: Bench) -> None:
@@ -385,7 +393,17 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
         }
         if bench.backend.capabilities()[capability] is not Support.NO:
             pytest.skip(f"this backend declares {capability}")
-        spec = bench.spec(self.argv_exit(0), edits=edits[capability])
+        await self._refuses(bench, edits[capability])
+
+    @at_work
+    async def test_refuses_the_edits_that_it_says_it_refuses(self, bench: Bench) -> None:
+        """Each field that is declared as refused is refused alone, and nothing was taken."""
+        for field, treatment in bench.backend.edits.items():
+            if treatment.outcome is EditOutcome.REFUSED:
+                await self._refuses(bench, ContainerEdits(**{field: SAMPLES[field]}))
+
+    async def _refuses(self, bench: Bench, edits: ContainerEdits) -> None:
+        spec = bench.spec(self.argv_exit(0), edits=edits)
         with pytest.raises(Unsupported):
             await bench.backend.create(spec)
         assert (await bench.inspect(spec)).presence is Presence.ABSENT

@@ -98,6 +98,11 @@ MEANINGS: Mapping[str, str] = {
     ),
     "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
     "resource.reserved-mem": "how much memory is kept from kernels",
+    "resource.shared-cpu": (
+        "how many cores are a pool that kernels share, the lowest-numbered after the reserved "
+        "ones: a request with a fraction, such as `cpu=0.5`, is served by it alone, a whole one "
+        "never; 0: fractions are refused"
+    ),
     "resource.cpu-overcommit": (
         "how many kernels may share a core on average; none has a core twice, so one kernel still "
         "gets at most every core"

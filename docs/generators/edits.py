@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from agent_backend_process import declaration
+
 from agent_core.contracts import edits
 from agent_core.contracts.edits import EDIT_FIELDS, ContainerEdits
+from agent_core.contracts.info import EditOutcome, EditTreatment
 from generators.contracts import attributes
 from generators.markdown import code, inline, table
+from generators.source import member_docs
 
 _HEAD = """# ContainerEdits
 
@@ -25,31 +29,14 @@ plugin owns.
 
 ## What the backends make of them
 
-What a backend refuses, it refuses as [`unsupported`](errors.md#unsupported) before it takes
-anything; the kernel's create is undone.
+Each backend declares this of itself, and a test tries every cell on the backend. What a backend
+refuses, it refuses as [`unsupported`](errors.md#unsupported) before it takes anything; the kernel's
+create is undone.
 
 """
 
-PROCESS: Mapping[str, str] = {
-    "env": "applied",
-    "path_env": "applied",
-    "preload": "applied, as `LD_PRELOAD`",
-    "device_nodes": "accepted at their own path; a process can open all that its user can",
-    "mounts": "accepted where source and target are the same path; read-only is not enforced",
-    "files": "applied below the working directory or a writable mount, refused elsewhere",
-    "cdi_names": "refused",
-    "device_requests": "refused",
-    "groups": "applied; without root only groups that the agent has",
-    "rlimits": "applied; without root up to the agent's own hard limit",
-    "limits": "accepted, not enforced",
-    "cpuset": "cores applied by scheduling affinity, memory nodes not bound",
-    "syscalls": "accepted, not enforced",
-    "networks": "refused",
-    "labels": "accepted, without effect",
-    "resource_data": "accepted, without effect: no resource file is written",
-    "hooks": "refused",
-}
-"""What the process backend makes of each field; a test compares it with the backend."""
+BACKENDS: Mapping[str, Mapping[str, EditTreatment]] = {"process": declaration.EDITS}
+"""What each backend declares of itself."""
 
 
 def laws() -> dict[str, str]:
@@ -63,8 +50,15 @@ def page() -> str:
     """Write the fields with their laws, and a column for each backend."""
     meanings, law = attributes(ContainerEdits.__doc__), laws()
     fields = [[code(name), inline(meanings[name]), law[name]] for name in EDIT_FIELDS]
-    backends = [[code(name), PROCESS[name]] for name in EDIT_FIELDS]
+    cells = [[code(f), *(_cell(told[f]) for told in BACKENDS.values())] for f in EDIT_FIELDS]
     parts = [_HEAD, table(["field", "what it is", "the same key twice"], fields), _ENV]
-    parts.append(table(["field", "`process`"], backends))
+    outcomes = member_docs(EditOutcome)
+    parts.append(table(["outcome", "meaning"], [[o, outcomes[o.name]] for o in EditOutcome]))
+    parts += ["\n", table(["field", *map(code, BACKENDS)], cells)]
     parts.append("\nThe types of the entries are in [the common contract](contract-common.md).\n")
     return "".join(parts)
+
+
+def _cell(treatment: EditTreatment) -> str:
+    note = f": {treatment.note}" if treatment.note else ""
+    return f"{treatment.outcome}{note}"

@@ -50,9 +50,9 @@ ever rounded in silence; what is granted is what was asked, or the request is re
 | request | what becomes of it |
 | --- | --- |
 | `cpu=2.0` | the same as `cpu=2` |
-| `cpu=0.5` | refused: [`invalid-amount`](errors.md#invalid-amount), since the slot's quantum is 1 |
+| `cpu=0.5` | refused: `invalid-amount`, unless [`shared-cpu`](configuration.md#resource) is set |
 | `cpu=0` | refused: leave the slot out |
-| `cpu=-1` | refused: `invalid-amount` |
+| `cpu=-1` | refused: [`invalid-amount`](errors.md#invalid-amount) |
 | `cpu=9999` | refused: [`insufficient-resource`](errors.md#insufficient-resource) |
 | `cuda.share=1` | refused: [`unknown-slot`](errors.md#unknown-slot), with the nearest name |
 | `cuda.device=1 cuda.shares=0.5` | refused where the plugin says that they exclude each other |
@@ -62,7 +62,9 @@ faults are named at once.
 
 ## Quanta and counters
 
-Each offer has a **quantum**, the smallest amount; every grant is a multiple of it. Offers draw on
+Each offer has a **quantum**, the smallest amount; every grant is a multiple of it. Where the
+devices of one slot differ in it, a request is served by those of one quantum alone, the coarsest
+that divides it: `cpu=2` by two whole cores and `cpu=1.5` by the pool, never by both. Offers draw on
 **counters**. A whole card, a share of it and a partition of it draw on the same counters, so they
 exclude each other by arithmetic, across kernels and plugins. See
 [counters instead of exclusion rules](../decisions/0003-counters.md).

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent_core.cli.shapes import MANY, ONE
 from agent_core.contracts import versions
 from agent_core.kernels.spec import FIELDS
-from agent_core.kernels.states import EVENTS, MEANINGS
 from agent_core.server.peers import MAX_BACKLOG, MAX_BACKLOGS
 from agent_core.server.rpc import Limits
 from agent_core.server.transport import HANDSHAKE_MS
@@ -16,6 +16,7 @@ from agent_core.wire import frames, methods
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 from agent_core.wire import reconciling as r
+from agent_core.wire.events import EVENTS, EventKind
 from agent_core.wire.methods import METHODS, Method
 from agent_core.wire.roles import Role
 from generators.markdown import code, first_sentence, prose, table
@@ -53,36 +54,22 @@ transaction as the change itself, so that neither is ever there without the othe
 [lost](../how-to/recover-a-ledger.md), and an id never repeats.
 `agentctl events --json` prints one [EventItem](json.md#eventitem) for each.
 
+What is about a plugin is durable too, and has no kernel. A plugin that crashes again and again is
+told once to be down and once to be quarantined, however often it was started meanwhile.
+
 """
 _DATA = """
-`data` of a durable event:
+## Data
 
-| key | meaning |
-| --- | --- |
-| `from`, `to` | the state before (`null` for the first event) and after |
-| `incarnation` | how often the kernel has been created, from 1 |
-| `reason` | why it ends; see [reasons](kernel-states.md#reasons) |
-| `message` | the reason in words, where there is more to say |
-| `exit_code` | how its container ended, where that was seen |
+`data` of the durable events. A key may be missing where there is nothing to say.
 
-## The ledger
-
-| event | `data` |
-| --- | --- |
-| `ledger.recovered` | the fields of a [RecoveryRow](json.md#recoveryrow), `rebuilt`, `kernels` |
-
-It is durable and belongs to no kernel: the ledger was lost, and it is known again what runs.
-`rebuilt` counts the kernels that were found by their containers' records, `kernels` has the ids of
-the first hundred.
-
+"""
+_PROGRESS = """
 ## Progress
 
 Progress is worth seeing but not worth keeping: it has no id, is never written, and is sent only
 to who asks for it.
 
-| event | `data` |
-| --- | --- |
-| `kernel.step` | `step`, `phase`: `taking`, `held` (with `seconds`), `giving-back`, `given-back` |
 """
 _SPEC = """
 A specification:
@@ -195,8 +182,26 @@ def _fields(model: type[m.Model]) -> str:
 
 def events() -> str:
     """Write the events."""
-    rows = [[code(EVENTS[state]), f"`{state}`", MEANINGS[state]] for state in EVENTS]
-    return _EVENTS + table(["event", "state", "meaning"], rows) + _DATA
+    durable = [kind for kind in EVENTS.values() if kind.durable]
+    passing = [kind for kind in EVENTS.values() if not kind.durable]
+    parts = [_EVENTS, _event_table(durable), _DATA, _data_table(durable)]
+    parts += [_PROGRESS, _event_table(passing), "\n", _data_table(passing)]
+    return "".join(parts)
+
+
+def _event_table(kinds: Sequence[EventKind]) -> str:
+    return table(["event", "what has happened"], [[code(k.name), k.meaning] for k in kinds])
+
+
+def _data_table(kinds: Sequence[EventKind]) -> str:
+    # Events with the same data have one mapping in common, so that it is shown once.
+    groups = {id(kind.data): kind.data for kind in kinds}
+    text = ""
+    for group, data in groups.items():
+        names = ", ".join(code(kind.name) for kind in kinds if id(kind.data) == group)
+        rows = [[code(key), meaning] for key, meaning in data.items()]
+        text += f"Of {names}:\n\n{table(['key', 'meaning'], rows)}\n"
+    return text
 
 
 def shapes() -> str:

@@ -92,11 +92,16 @@ def test_all_faults_are_named_at_once() -> None:
     assert len(refused.value.details["faults"]) == 2
 
 
-def test_one_slot_has_one_quantum() -> None:
-    other = Device("b", "", (Counter("b", 4),), (Offer("acme.device", Amount(2), {"b": 1}),))
+def with_quantum(name: str, quantum: Amount) -> Device:
+    return Device(name, "", (Counter(name, 4),), (Offer("acme.device", quantum, {name: 1}),))
 
-    with pytest.raises(PluginContractBroken, match="several quanta"):
-        check_inventory("acme", INFO, [GOOD, other])
+
+def test_quanta_of_one_slot_are_multiples_of_each_other() -> None:
+    fine = [with_quantum("b", Amount(5, 1)), with_quantum("c", Amount(2))]
+    assert check_inventory("acme", INFO, [GOOD, *fine]) == (GOOD, *fine)
+
+    with pytest.raises(PluginContractBroken, match=r"no multiple of a finer one \(0.3, 1\)"):
+        check_inventory("acme", INFO, [GOOD, with_quantum("b", Amount(3, 1))])
 
 
 def test_an_absurd_number_of_devices_is_refused_without_looking_at_them() -> None:

@@ -1,8 +1,10 @@
 """The reference has all that the code has, and says of it what is true."""
 
-import importlib
+import ast
+import importlib.util
 import inspect
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,24 +12,18 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from agent_backend_process import admission
+from agent_backend_process.backend import ProcessBackend
 
+import agent_core
 from agent_core.contracts import backend, device, errors, runner, scratch
-from agent_core.contracts.backend import CAPABILITIES, ContainerSpec
-from agent_core.contracts.edits import (
-    EDIT_FIELDS,
-    ContainerEdits,
-    Cpuset,
-    DeviceNode,
-    DeviceRequest,
-    Hook,
-)
-from agent_core.contracts.errors import Unsupported
+from agent_core.contracts.backend import CAPABILITIES
+from agent_core.contracts.edits import EDIT_FIELDS
 from agent_core.host.states import PluginState
 from agent_core.kernels.reconcile import Verdict
 from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.kernels.strangers import StrangerVerdict
+from agent_core.wire.events import EVENTS, EventKind
 from agent_core.wire.methods import METHODS
 from agent_core.wire.models import CONDITIONS
 from agent_core.wire.reconciling import Outcome
@@ -69,6 +65,21 @@ def test_every_error_has_a_section_under_its_code():
     ]
 
 
+def test_every_hint_of_an_error_is_in_its_section(generator):
+    inline = generator("markdown").inline
+    sections = (REFERENCE / "errors.md").read_text().split("\n## ")
+    by_code = {section.partition(" ")[0]: section for section in sections}
+    for error in errors.all_errors():
+        hint = f"- hint: {inline(error.hint)}" if error.hint else "- retryable: "
+        assert hint in by_code[error.code]
+
+
+def test_every_method_is_listed_with_its_role():
+    text = (REFERENCE / "rpc.md").read_text()
+    for name, method in METHODS.items():
+        assert f"| [`{name}`](#{name}) | {method.role.name.lower()} |" in text
+
+
 def test_every_method_has_a_section():
     found = set(headings(REFERENCE / "rpc.md"))
     assert {f"{name} {{ #{name} }}" for name in METHODS} <= found
@@ -89,6 +100,42 @@ def test_every_verdict_and_outcome_of_a_reconciliation_is_explained():
     assert all(f"| `{word}` |" in text for word in (*Verdict, *StrangerVerdict, *get_args(Outcome)))
 
 
+def test_every_event_is_there_with_its_data():
+    text = (REFERENCE / "events.md").read_text()
+    durable, _, passing = text.partition("## Progress")
+    for kind in EVENTS.values():
+        part = durable if kind.durable else passing
+        assert f"| `{kind.name}` |" in part
+        assert all(f"| `{key}` |" in part for key in kind.data)
+
+
+def _told_names():
+    """Yield where the agent tells of something, and every name that it may have there."""
+    for module in pkgutil.walk_packages(agent_core.__path__, "agent_core."):
+        tree = ast.parse(Path(importlib.util.find_spec(module.name).origin).read_text())
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in TELLS:
+                yield module.name, _names_of(call.args[0], importlib.import_module(module.name))
+
+
+def _names_of(expression, module):
+    """Evaluate the name of an event as its module does: one, or all that a table has."""
+    if isinstance(expression, ast.Subscript):
+        return list(eval(ast.unparse(expression.value), vars(module)).values())
+    if ast.unparse(expression) == "news.kind.name":
+        return [kind.name for kind in vars(module).values() if isinstance(kind, EventKind)]
+    return [eval(ast.unparse(expression), vars(module))]
+
+
+TELLS = {"add_event", "progress"}
+"""The methods of the ledger and of the bus by which everything is told."""
+
+
+def test_what_the_agent_tells_anywhere_is_declared_and_what_is_declared_is_told():
+    told = dict.fromkeys(name for _, names in _told_names() for name in names)
+    assert set(told) == set(EVENTS)
+
+
 def test_every_capability_is_there():
     text = (REFERENCE / "capabilities.md").read_text()
     assert all(f"| `{name}` |" in text for name in CAPABILITIES)
@@ -101,7 +148,13 @@ def test_every_key_of_the_configuration_has_a_meaning_and_no_other(generator):
 
 def test_every_field_of_edits_has_a_law_and_a_word_for_each_backend(generator):
     edits = generator("edits")
-    assert set(edits.laws()) == edits.PROCESS.keys() == set(EDIT_FIELDS)
+    assert set(edits.laws()) == set(EDIT_FIELDS)
+    assert {name: set(cells) for name, cells in edits.BACKENDS.items()} == {
+        "process": set(ProcessBackend.edits)
+    }
+    text = (REFERENCE / "container-edits.md").read_text()
+    for field, treatment in ProcessBackend.edits.items():
+        assert re.search(rf"^\| `{field}` \| {treatment.outcome}\b", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("module", [device, backend, scratch, runner], ids=lambda m: m.__name__)
@@ -115,38 +168,6 @@ def test_every_public_class_and_method_of_a_contract_is_there(module):
             methods = {f"{name}.{m}" for m, f in vars(value).items()
                        if inspect.isfunction(f) and not m.startswith("_")}  # fmt: skip
             assert methods <= found
-
-
-SAMPLES = {
-    "env": {"A": "1"},
-    "path_env": {"P": ("/opt/x",)},
-    "preload": ("/opt/x.so",),
-    "device_nodes": (DeviceNode("/dev/null", "/dev/null"),),
-    "cdi_names": ("acme.com/card=0",),
-    "device_requests": (DeviceRequest("nvidia", ("0",)),),
-    "rlimits": {"nofile": 16},
-    "limits": {"memory": 1},
-    "cpuset": Cpuset((0,)),
-    "syscalls": ("perf_event_open",),
-    "networks": ("net",),
-    "labels": {"a": "b"},
-    "resource_data": {"a": "b"},
-    "hooks": (Hook("poststop", "/bin/true"),),
-}
-"""One value of each field that needs nothing of the host; mounts, files and groups do."""
-
-
-@pytest.mark.parametrize("field", SAMPLES)
-def test_what_the_table_says_of_the_process_backend_is_what_it_does(field, generator):
-    edits = ContainerEdits(**{field: SAMPLES[field]})
-    spec = ContainerSpec("c", "o", "sh", ("/bin/sh",), {}, "/tmp", edits)
-    said = generator("edits").PROCESS[field]
-    try:
-        admission.check(spec)
-    except Unsupported:
-        assert said == "refused"
-    else:
-        assert said.startswith(("applied", "accepted", "cores applied"))
 
 
 def test_the_frames_of_the_runner_protocol_are_frames_that_the_agent_reads():

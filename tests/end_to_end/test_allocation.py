@@ -41,6 +41,35 @@ def test_a_kernel_can_be_planned_and_is_explained_also_after_a_restart(node):
     assert node.ask("explain_kernel", "k1").notes == ("it has ended and holds nothing",)
 
 
+def cores_of(node, kernel):
+    printed = node.run(kernel, "import os; print(*os.sched_getaffinity(0))")[0]
+    return printed.split()
+
+
+def test_kernels_share_the_cores_of_the_pool_and_whole_ones_stay_alone(node):
+    node.configure("\n[plugin.cpu]\ncores = [0, 1]\n")
+    node.start(AGENT_RESOURCE__SHARED_CPU="1")
+    (cpu,) = [row for row in node.ask("list_slots") if row.slot == "cpu"]
+    assert (cpu.quantum, cpu.total, cpu.free) == ("0.001", "2", "1")
+
+    halves = [node.create(slots={"cpu": "0.5", "mem": "64m"}) for _ in range(2)]
+    whole = node.create(slots={"cpu": "1", "mem": "64m"})
+    assert [cores_of(node, kernel) for kernel in (*halves, whole)] == [["0"], ["0"], ["1"]]
+    for asked in ("0.001", "1"):
+        with pytest.raises(InsufficientResource, match="0 free of 1"):
+            node.create(wait=False, slots={"cpu": asked, "mem": "64m"})
+
+    node.end()
+    node.start(AGENT_RESOURCE__SHARED_CPU="1")
+    (told,) = [g for g in node.ask("explain_kernel", halves[0]).grants if g.slot == "cpu"]
+    assert (told.device_id, told.amount) == ("cpu-pool", "0.5")
+    node.destroy(halves[0])
+    halves[0] = node.create(slots={"cpu": "0.500", "mem": "64m"})
+    for kernel in (*halves, whole):
+        node.destroy(kernel)
+    assert node.json("leaks") == []
+
+
 def test_masked_devices_and_overcommitted_cores_mean_what_the_configuration_says(node):
     node.configure(SETTINGS)
     node.start()

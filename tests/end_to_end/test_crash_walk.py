@@ -21,6 +21,7 @@ ELSEWHERE = {
     "holds-cleaned": "only after something was dirty: walked by the tests of the kernels' room",
     "network-create": "only where kernels share: no capability of the process backend",
     "network-remove": "only where kernels share: no capability of the process backend",
+    "plugin-changed": "only where a plugin's worker dies; it writes nothing but an event",
     "use-dropped": "only where kernels share: no capability of the process backend",
     "ledger-keep": "only where the ledger is damaged: walked by the tests of its faults",
     "ledger-set-aside": "only where the ledger is damaged: walked by the tests of its faults",

@@ -74,6 +74,16 @@ def test_a_kernel_outlives_the_worker_of_its_plugin_and_new_ones_wait_for_it(nod
 
     broken.unlink()
     assert node.json("plugins", "reset", "acme")["state"] == "ready"
+    told = [e for e in node.json("events") if e["name"].startswith("plugin.")]
+    # The second death came so soon after the first that only its outcome is told.
+    assert [e["name"].removeprefix("plugin.") for e in told] == [
+        "down",
+        "ready",
+        "quarantined",
+        "ready",
+    ]
+    assert all(e["data"]["plugin"] == "acme" and e["id"] for e in told)
+    assert "times in" in told[2]["data"]["reason"]
     second = node.create(slots={"cpu": "1", "mem": "32m", "acme.device": "1"})
     assert node.run(second, "import os; print(os.environ['ACME'])")[0].strip() in "ab"
     for each in (kernel, second):

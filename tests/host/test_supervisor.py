@@ -86,6 +86,25 @@ def test_a_degraded_plugin_is_ready_again_once_it_answers(site):
     asyncio.run(main())
 
 
+def test_who_observes_learns_of_each_change_also_of_a_plugin_without_a_worker(site):
+    site.install("acme", body=GATED, info="deadlines={'devices': 0.05}")
+    host = site.host()
+    seen = []
+    host.observe(lambda plugin: seen.append((plugin.record.name, plugin.record.state)))
+
+    async def main() -> None:
+        await host.open_all()
+        acme = host.devices()["acme"]
+        for _ in range(3):
+            with pytest.raises(PluginTimeout):
+                await acme.call("devices")
+        acme.instance.gate.set()
+        await host.close_all()
+
+    asyncio.run(main())
+    assert seen == [("acme", S.DEGRADED)] * 3 + [("acme", S.QUARANTINED)]
+
+
 def test_calls_that_wait_behind_a_quarantined_plugin_are_refused_at_once(site):
     site.install("acme", body=GATED, info="deadlines={'devices': 0.05}")
     host = site.host()

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from agent_core.contracts.amount import Amount
-from agent_core.contracts.device import Claim, Grant, Subject
+from agent_core.contracts.device import Claim, Counter, Grant, Subject
 from agent_core.contracts.edits import ContainerEdits, Cpuset
-from agent_core.contracts.errors import InsufficientResource, InvalidConfig, PluginDisabled
+from agent_core.contracts.errors import (
+    InsufficientResource,
+    InvalidAmount,
+    InvalidConfig,
+    PluginDisabled,
+)
+from agent_core.contracts.inventory import check_inventory
 from agent_core.intrinsic.cpu import CpuDevice
 from agent_core.intrinsic.mem import MemDevice
 from agent_core.intrinsic.topology import node_of_cores, parse_list
@@ -110,6 +116,106 @@ def test_memory_nodes_stay_open_where_one_core_has_no_known_node(host: Path) -> 
     plugin = cpu(host, cores=[3, 9])
 
     assert plugin.describe(grants("cpu", cpu3=1, cpu9=1)).cpuset == Cpuset((3, 9), ())
+
+
+def pooled(host: Path, **config: object) -> Allocator:
+    allocator = Allocator()
+    devices = cpu(host, reserved=1, shared=2, **config).devices()
+    allocator.update("cpu", CpuDevice.info, check_inventory("cpu", CpuDevice.info, devices))
+    return allocator
+
+
+def test_the_pool_is_made_of_the_cores_after_the_reserved_ones(host: Path) -> None:
+    devices = {d.id: d for d in cpu(host, reserved=1, shared=2).devices()}
+
+    whole = [f"cpu{n}" for n in range(3, 8)]
+    assert [d for d in devices if devices[d].offers] == ["cpu-pool", *whole]
+    assert [d for d in devices if devices[d].parent] == ["cpu1", "cpu2"]
+    assert devices["cpu-pool"].counters == (Counter("cpu-pool", 2000, "millicore"),)
+    assert devices["cpu-pool"].numa_node == 0
+    with pytest.raises(InvalidConfig, match="no kernel can have a whole one") as refused:
+        cpu(host, reserved=1, shared=7)
+    assert "shared-cpu" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("asked", "amounts", "of_the_pool"),
+    [
+        ("2", ["1", "1"], False),
+        ("2.0", ["1", "1"], False),
+        ("0.5", ["0.5"], True),
+        ("1.5", ["1.5"], True),
+        ("0.001", ["0.001"], True),
+    ],
+)
+def test_fractions_come_from_the_pool_alone_and_whole_cores_never(
+    host: Path, asked: str, amounts: list[str], of_the_pool: bool
+) -> None:
+    (claim,) = pooled(host).reserve("k", 1, {"cpu": Amount.parse(asked)}).claims
+
+    assert [str(grant.amount) for grant in claim.grants] == amounts
+    assert {grant.device_id == "cpu-pool" for grant in claim.grants} == {of_the_pool}
+
+
+def test_neither_kind_takes_from_the_other_and_nothing_is_rounded(host: Path) -> None:
+    allocator = pooled(host)
+    allocator.reserve("whole", 1, {"cpu": Amount(5)})
+    allocator.reserve("part", 1, {"cpu": Amount.parse("1.5")})
+
+    (slot,) = allocator.slots()
+    shown = (slot.quantum, slot.total, slot.used, slot.free)
+    assert tuple(map(str, shown)) == ("0.001", "7", "6.5", "0.5")
+    with pytest.raises(
+        InsufficientResource, match=r"cpu=0.501 cannot be given: 0.5 free of 2"
+    ) as no:
+        allocator.reserve("more", 1, {"cpu": Amount.parse("0.501")})
+    assert "ending kernel part" in str(no.value.hint)
+    assert "ask for 0.5" in str(no.value.hint)
+    with pytest.raises(InsufficientResource, match=r"cpu=1 cannot be given: 0 free of 5"):
+        allocator.reserve("more", 1, {"cpu": Amount(1)})
+    with pytest.raises(InvalidAmount, match=r"multiples of 0\.001 only"):
+        allocator.reserve("more", 1, {"cpu": Amount.parse("0.0005")})
+    allocator.release("part.1.cpu")
+    assert str(allocator.slots()[0].free) == "2"
+
+
+def test_a_fraction_without_a_pool_is_refused_with_the_key_to_set(host: Path) -> None:
+    allocator = Allocator()
+    allocator.update("cpu", CpuDevice.info, cpu(host).devices())
+
+    with pytest.raises(InvalidAmount, match="whole cores only") as refused:
+        allocator.plan("k", 1, {"cpu": Amount.parse("0.5")})
+    assert "set [resource] shared-cpu" in str(refused.value.hint)
+
+
+def test_an_overcommitted_pool_promises_more_but_to_one_kernel_what_is_there(host: Path) -> None:
+    allocator = pooled(host, overcommit="1.25")
+
+    with pytest.raises(InsufficientResource, match=r"cpu=2.1 cannot be given"):
+        allocator.reserve("k", 1, {"cpu": Amount.parse("2.1")})
+    allocator.reserve("a", 1, {"cpu": Amount.parse("1.999")})
+    allocator.reserve("b", 1, {"cpu": Amount.parse("0.501")})
+    with pytest.raises(InsufficientResource):
+        allocator.reserve("c", 1, {"cpu": Amount.parse("0.001")})
+
+
+def test_a_part_of_the_pool_is_all_of_its_cores_for_a_part_of_their_time(host: Path) -> None:
+    plugin = cpu(host, reserved=1, shared=2)
+
+    assert plugin.describe([Grant("cpu", "cpu-pool", Amount.parse("0.25"))]) == ContainerEdits(
+        cpuset=Cpuset((1, 2), (0,)), limits={"cpus": 250}
+    )
+
+
+def test_a_core_that_a_kernel_has_keeps_the_pool_from_giving_it(host: Path) -> None:
+    allocator = pooled(host)
+    old = Claim("old.1.cpu", "old", 1, "cpu", (Grant("cpu", "cpu1", Amount(1)),))
+    allocator.restore(old)
+
+    with pytest.raises(InsufficientResource, match="0 free of 2"):
+        allocator.reserve("k", 1, {"cpu": Amount.parse("0.5")})
+    allocator.release(old.id)
+    assert allocator.reserve("k", 1, {"cpu": Amount.parse("0.5")}).claims
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,12 @@ class TestCpu(ComputeDeviceContract):
         return {"reserved": 100_000}
 
 
+class TestCpuWithAPool(TestCpu):
+    @pytest.fixture
+    def config(self) -> Mapping[str, Any]:
+        return {"cores": [0, 1, 2, 3], "reserved": 1, "shared": 2}
+
+
 class TestMem(ComputeDeviceContract):
     @pytest.fixture
     def plugin(self) -> type[MemDevice]:

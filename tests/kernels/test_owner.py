@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent_core.contracts.errors import LedgerFailed, PluginError
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.states import Reason
+from agent_core.wire.events import EVENTS
 
 GATES = {
     "image": "inspect_image",
@@ -31,6 +32,37 @@ def test_a_failing_step_is_named_and_everything_is_given_back(live, step):
         assert row.message.startswith(f"step {step}: ")
         assert f"no {GATES[step]} today" in row.message
         await world.clean()
+
+    live(body)
+
+
+def test_what_is_told_of_a_kernel_has_no_data_but_what_is_declared(live):
+    async def body(world):
+        world.script.fail("start")
+        await world.create()
+        await world.ended()
+        told = world.bus.watch("k", since=None, follow=False, progress=True)
+        items = [item async for item in told]
+        assert {item.name for item in items} >= {"kernel.preparing", "kernel.terminated"}
+        for item in items:
+            assert set(item.data) <= set(EVENTS[item.name].data)
+            assert EVENTS[item.name].durable is (item.id is not None)
+
+    live(body)
+
+
+def test_what_is_told_of_the_steps_has_no_data_but_what_is_declared(live):
+    async def body(world):
+        gate = world.script.gate("start")
+        await world.create()
+        await gate.reached.wait()
+        watch = world.bus.watch("k", since=None, follow=False, progress=True)
+        items = [item async for item in watch if item.id is None]
+        assert {item.data["phase"] for item in items} == {"taking", "held"}
+        assert all(set(item.data) <= set(EVENTS["kernel.step"].data) for item in items)
+        world.script.open_all()
+        await world.kernels.destroy("k", "tired")
+        await world.ended()
 
     live(body)
 

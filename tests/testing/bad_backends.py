@@ -59,6 +59,10 @@ class CapabilityNeverKnown(ProcessBackend):
         return {**super().capabilities(), "kill.whole": Support.UNKNOWN}
 
 
+class EditWithoutTreatment(ProcessBackend):
+    edits: ClassVar = {k: v for k, v in ProcessBackend.edits.items() if k != "syscalls"}
+
+
 class ImageNotListed(ProcessBackend):
     async def images(self) -> Sequence[Image]:
         return [image for image in await super().images() if image.name != "sh"]
@@ -519,6 +523,11 @@ class TakesWhatItCannotGive(ProcessBackend):
         await super().create(replace(spec, edits=replace(spec.edits, networks=())))
 
 
+class IgnoresWhatItSaysItRefuses(ProcessBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        await super().create(replace(spec, edits=replace(spec.edits, hooks=())))
+
+
 class ExecOnlySaysItRan(ProcessBackend):
     async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
         return ExitStatus(0)
@@ -601,6 +610,7 @@ EXPECTED = [
     Expectation(NoFault, {}),
     Expectation(CapabilityMissing, {"declares_every_capability": "commit"}),
     Expectation(CapabilityNeverKnown, {"declares_every_capability": "UNKNOWN"}),
+    Expectation(EditWithoutTreatment, {"says_what_becomes_of_every_edit": "syscalls"}),
     Expectation(ImageNotListed, {"lists_images_and_looks_one_up": "assert Image"}),
     Expectation(AnyImageExists, {"names_what_exists": "DID NOT RAISE"}),
     Expectation(UnknownImageWithoutHint, {"names_what_exists": "hint"}),
@@ -621,6 +631,7 @@ EXPECTED = [
             "absent_is_an_answer": "there is no container",
             "remove_kills_first": "there is no container",
             "refuses_before_it_takes": "there is no container",
+            "refuses_the_edits": "there is no container",
         },
     ),
     Expectation(ObservationWithoutTime, {"absent_is_an_answer": "0 < 0.0"}),
@@ -743,8 +754,21 @@ EXPECTED = [
     Expectation(VerifyIsAlwaysContent, {"verifies_what_it_promised": "2"}),
     Expectation(VerifyStopsAtTheFirst, {"verifies_what_it_promised": "2"}),
     Expectation(VerifyIsNeverContent, {"verifies_what_it_promised": "amiss"}),
-    Expectation(RefusesAfterHavingTaken, {"refuses_before_it_takes": "PRESENT"}),
-    Expectation(TakesWhatItCannotGive, {"refuses_before_it_takes[networks]": "DID NOT RAISE"}),
+    Expectation(
+        RefusesAfterHavingTaken,
+        {"refuses_before_it_takes": "PRESENT", "refuses_the_edits": "PRESENT"},
+    ),
+    Expectation(
+        TakesWhatItCannotGive,
+        {
+            "refuses_before_it_takes[networks]": "DID NOT RAISE",
+            "refuses_the_edits": "DID NOT RAISE",
+        },
+    ),
+    Expectation(
+        IgnoresWhatItSaysItRefuses,
+        {"refuses_the_edits": "DID NOT RAISE"},
+    ),
     Expectation(ExecOnlySaysItRan, {"refuses_the_optional_calls_it_lacks": "DID NOT RAISE"}),
     Expectation(NetworksCannotBeGivenBack, {"refuses_the_optional_calls_it_lacks": "no networks"}),
     Expectation(

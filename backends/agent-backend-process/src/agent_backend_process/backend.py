@@ -17,7 +17,7 @@ from typing import Any
 from agent_backend_process import processes
 from agent_backend_process.cgroups import CgroupTree
 from agent_backend_process.containers import Containers
-from agent_backend_process.declaration import INFO, facts
+from agent_backend_process.declaration import EDITS, INFO, facts
 from agent_backend_process.directory import ContainerDirectory
 from agent_backend_process.images import Interpreters
 from agent_backend_process.keeper import Keeper, look
@@ -53,6 +53,7 @@ class ProcessBackend(ContainerBackend):
     """
 
     info = INFO
+    edits = EDITS
 
     def __init__(self) -> None:
         self.kill_method = "process-tree"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent_core.contracts.backend import CAPABILITIES
-from agent_core.contracts.info import PluginInfo, Support
+from agent_core.contracts.info import EditOutcome, EditTreatment, PluginInfo, Support
 
 _SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -46,6 +46,40 @@ INFO: Final = PluginInfo(
     # Whether a kill is whole depends on the node and is known after start_up.
     capabilities={**dict.fromkeys(CAPABILITIES, Support.NO), "kill.whole": Support.UNKNOWN},
 )
+
+_APPLIED: Final = EditOutcome.APPLIED
+_WITHOUT_EFFECT: Final = EditOutcome.WITHOUT_EFFECT
+_REFUSED: Final = EditTreatment(EditOutcome.REFUSED)
+
+EDITS: Final[Mapping[str, EditTreatment]] = {
+    "env": EditTreatment(_APPLIED),
+    "path_env": EditTreatment(_APPLIED),
+    "preload": EditTreatment(_APPLIED, "as `LD_PRELOAD`"),
+    "device_nodes": EditTreatment(
+        _WITHOUT_EFFECT,
+        "a process can open all that its user can; refused at another path than the host's",
+    ),
+    "mounts": EditTreatment(
+        _WITHOUT_EFFECT,
+        "a process sees the source where it is; refused at another path, and read-only is not "
+        "enforced",
+    ),
+    "files": EditTreatment(
+        _APPLIED, "below the working directory or a writable mount; refused elsewhere"
+    ),
+    "cdi_names": _REFUSED,
+    "device_requests": _REFUSED,
+    "groups": EditTreatment(_APPLIED, "without root only groups that the agent has"),
+    "rlimits": EditTreatment(_APPLIED, "without root up to the agent's own hard limit"),
+    "limits": EditTreatment(_WITHOUT_EFFECT, "CPU time, memory and processes are not bounded"),
+    "cpuset": EditTreatment(_APPLIED, "cores by scheduling affinity; memory nodes are not bound"),
+    "syscalls": EditTreatment(_WITHOUT_EFFECT, "a process may make every system call"),
+    "networks": _REFUSED,
+    "labels": EditTreatment(_WITHOUT_EFFECT),
+    "resource_data": EditTreatment(_WITHOUT_EFFECT, "no resource file is written"),
+    "hooks": _REFUSED,
+}
+"""What becomes of each edit; the tests try every one of them."""
 
 
 def facts(kill_method: str, group_kill: str) -> dict[str, str]:
