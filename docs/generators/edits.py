@@ -41,7 +41,7 @@ PROCESS: Mapping[str, str] = {
     "device_requests": "refused",
     "groups": "applied; without root only groups that the agent has",
     "rlimits": "applied; without root up to the agent's own hard limit",
-    "limits": "accepted, not enforced",
+    "limits": "applied for `pids` where cgroups permit; the others accepted, not enforced",
     "cpuset": "cores applied by scheduling affinity, memory nodes not bound",
     "syscalls": "accepted, not enforced",
     "networks": "refused",
