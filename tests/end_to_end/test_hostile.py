@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import subprocess
 import textwrap
 import threading
 import time
@@ -28,10 +29,10 @@ def watched(node):
     node.hostile, node.honest = node.create(), node.create()
     node.run(node.honest, "print('warm')")
     node.run(node.hostile, "print('warm')")
-    before = Vitals(node.process.pid)
+    node.vitals = Vitals(node.process.pid)
     yield node
     assert node.run(node.honest, "print('alive')")[0] == "alive\n"
-    before.assert_flat()
+    node.vitals.assert_flat()
     for row in node.ask("list_kernels"):
         node.destroy(row.kernel_id)
     node.clean()
@@ -391,3 +392,50 @@ async def pipelined(node, total):
         workers = [work("query", "print('x')") for _ in range(7)]
         await asyncio.gather(*workers, work("batch", "echo x"))
     return statuses
+
+
+# ---- disk ----------------------------------------------------------------------------------------
+
+
+def test_code_that_wrecks_its_run_directory_loses_its_own_link_and_no_more(watched):
+    code = SPEAK + textwrap.dedent(
+        """
+        os.unlink(path)
+        os.makedirs(path + '/deep/deeper')
+        os.symlink('/', facts['run_dir'] + '/root')
+        os.chmod(path + '/deep', 0)
+        """
+    )
+    assert watched.run(watched.hostile, code)[-1].exit_code == 0
+    watched.end()
+    watched.start()
+    assert watched.run(watched.honest, "print('alive')")[0] == "alive\n"
+    assert watched.ask("get_kernel_status", watched.hostile).runner == "none"
+    watched.vitals = Vitals(watched.process.pid)
+    assert watched.destroy(watched.hostile).reason == "user-requested"
+
+
+@pytest.fixture
+def small_disk(node):
+    """Scratch on a disk of 8 MiB of the test's own."""
+    place = node.root / "scratches"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], check=True)
+    yield node
+    for row in node.ask("list_kernels"):
+        node.destroy(row.kernel_id)
+    node.clean()
+    node.end()
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.requires("tmpfs")
+def test_a_kernel_that_fills_the_scratch_disk_stops_no_other(small_disk):
+    node = small_disk.start()
+    hostile, honest = node.create(), node.create()
+    _, said, result = node.run(hostile, "open('all', 'wb').write(bytes(16 << 20))")
+    assert "No space left on device" in said
+    assert result.exit_code == 1
+    assert node.run(honest, "print('alive')")[0] == "alive\n"
+    node.destroy(hostile)
+    assert node.run(node.create(), "open('some', 'wb').write(bytes(1 << 20))")[-1].exit_code == 0
