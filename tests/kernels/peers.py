@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 
 from agent_core.kernels.runner.runs import Runs
 from agent_core.wire.models import ExecuteCode
@@ -21,7 +22,7 @@ class Peer:
 
     @classmethod
     async def connect(cls, run_dir, kernel_id="k", incarnation=1, greet=True, stream="", runs=()):
-        peer = cls(*await asyncio.open_unix_connection(run_dir / "runner.sock"))
+        peer = cls(*await asyncio.open_unix_connection(sock=knock(run_dir / "runner.sock")))
         PEERS.append(peer)
         if greet:
             hello = {"type": "hello", "protocol": 1, "pid": 1, "stream": stream, "runs": [*runs]}
@@ -48,6 +49,18 @@ class Peer:
         while await self.reader.read(65536):
             pass
         return True
+
+
+def knock(path):
+    """Connect at once or not at all; asyncio would take a full backlog for a slow connection."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(str(path))
+    except BlockingIOError:
+        sock.close()
+        raise
+    return sock
 
 
 def with_runs(tmp_path, body):

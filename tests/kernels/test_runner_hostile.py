@@ -6,7 +6,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from agent_core.kernels.runner import door, link, runs, waiting
 from agent_core.kernels.runner.allowance import BURST, RATE, Allowance
 from agent_core.wire.models import ExecuteCode, RunResult
 
-from .peers import Peer, collect, finished, output, with_runs
+from .peers import Peer, collect, finished, knock, output, with_runs
 
 
 def started(seq, run_id="r1"):
@@ -45,12 +44,9 @@ def test_a_flood_of_half_open_connections_takes_few_descriptors_and_the_runner_g
         before = descriptors()
         flood = []
         for _ in range(500):
-            knocking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            knocking.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                knocking.connect(str(tmp_path / "runner.sock"))
-            flood.append(knocking)
-        await asyncio.sleep(0)
+                flood.append(knock(tmp_path / "runner.sock"))
+            await asyncio.sleep(0)
         taken = descriptors() - before - len(flood)
         peer = await _patiently(tmp_path)
         greeted = await peer.read_until("hello")

@@ -39,9 +39,8 @@ class Door:
     def __init__(self, path: Path, converse: Converse) -> None:
         self._path = path
         self._converse = converse
-        self._places = asyncio.Semaphore(PEERS)
         self._listener: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: dict[asyncio.Task[None], socket.socket] = {}
 
     def open(self) -> None:
         """Listen; a socket left by an earlier agent is replaced.
@@ -60,57 +59,65 @@ class Door:
         listener.setblocking(False)
         listener.bind(str(self._path))
         listener.listen(_BACKLOG)
-        self._own(self._admit(listener))
+        self._attend()
 
     async def close(self) -> None:
-        """Stop listening, and drop every connection."""
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop listening at once, and drop every connection."""
+        self._look_away()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        tasks = [*self._peers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _own(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _attend(self) -> None:
+        if self._listener is not None and len(self._peers) < PEERS:
+            asyncio.get_running_loop().add_reader(self._listener, self._admit)
 
-    async def _admit(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._places.acquire()
-            try:
-                peer, _ = await loop.sock_accept(listener)
-            except OSError:  # the agent has no descriptor left; whoever knocks goes on waiting
-                self._places.release()
-                await asyncio.sleep(_NO_DESCRIPTOR)
-            else:
-                self._own(self._serve(peer))
+    def _look_away(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+
+    def _admit(self) -> None:
+        """Let one in; whoever else knocks has the next turn, if there is a place then."""
+        if self._listener is None:
+            return
+        try:
+            peer, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # the agent has no descriptor left; whoever knocks goes on waiting
+            self._look_away()
+            asyncio.get_running_loop().call_later(_NO_DESCRIPTOR, self._attend)
+            return
+        task = asyncio.ensure_future(self._serve(peer))
+        self._peers[task] = peer
+        task.add_done_callback(self._let_out)
+        if len(self._peers) >= PEERS:
+            self._look_away()
+
+    def _let_out(self, task: asyncio.Task[None]) -> None:
+        self._peers.pop(task).close()  # also that of a task which was cancelled before it began
+        self._attend()
 
     async def _serve(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+        reader, writer = await _streams(peer)
         try:
-            reader, writer = await _streams(peer)
-            try:
-                await self._converse(reader, writer)
-            finally:
-                # A peer that does not read would keep a connection that is closed politely.
-                writer.transport.abort()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-            await asyncio.sleep(_PAUSE)
+            await self._converse(reader, writer)
         finally:
-            self._places.release()
+            # A peer that does not read would keep a connection that is closed politely.
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        await asyncio.sleep(_PAUSE)
 
 
 async def _streams(peer: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_READ_LIMIT)
     protocol = asyncio.StreamReaderProtocol(reader)
-    try:
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, peer)
-    except BaseException:
-        peer.close()
-        raise
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, peer)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
