@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 from pathlib import Path
 
@@ -100,6 +101,35 @@ def test_a_place_that_a_stranger_had_stays_empty_for_a_moment(tmp_path, monkeypa
 
     assert with_runs(tmp_path, body)
     assert door._PAUSE in pauses
+
+
+class OutOfDescriptors:
+    """A listener that cannot accept at first."""
+
+    def __init__(self, listener):
+        self._listener, self.refused = listener, 0
+
+    def accept(self):
+        if not self.refused:
+            self.refused += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._listener.accept()
+
+    def __getattr__(self, name):
+        return getattr(self._listener, name)
+
+
+def test_whoever_knocks_while_the_agent_has_no_descriptor_left_is_let_in_later(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(door, "_NO_DESCRIPTOR", 0.01)
+
+    async def body(runs):
+        poor = runs.link._door._listener = OutOfDescriptors(runs.link._door._listener)
+        peer = await Peer.connect(tmp_path)
+        return (await peer.read_until("hello"))["type"], poor.refused
+
+    assert with_runs(tmp_path, body) == ("hello", 1)
 
 
 def test_a_directory_in_the_place_of_the_socket_is_an_error_that_names_it(tmp_path):
