@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent_core.client import AgentClient
-from agent_core.contracts.errors import KernelFailed
+from agent_core.contracts.errors import AgentError, KernelFailed
 from agent_core.wire.models import OutputItem
 
 GROWTH = 48 << 20
@@ -318,6 +318,52 @@ def test_a_run_with_a_timeout_ends_for_its_caller_though_its_runner_is_stopped(w
         results.append(watched.run(watched.hostile, "1", timeout=0.5)[-1])
     assert [r.status for r in results] == ["exec-timeout"] * 2
     assert watched.destroy(watched.hostile).state == "TERMINATED"
+
+
+# ---- processes without end -----------------------------------------------------------------------
+
+BOUND = 64
+BOMB = f"""
+import os, time
+groups = dict(line.strip().split(':', 2)[1:] for line in open('/proc/self/cgroup'))
+place = '/pids' + groups['pids'] if 'pids' in groups else groups['']
+try:
+    bound = open('/sys/fs/cgroup' + place + '/pids.max').read().strip()
+except OSError:
+    bound = 'unknown'
+if bound == '{BOUND}':
+    while True:
+        try:
+            if not os.fork():
+                os.setsid()
+        except OSError:
+            time.sleep(0.1)
+print(bound)
+"""
+
+
+def test_a_fork_bomb_stays_in_its_kernel_and_ends_with_it(node):
+    node.configure(f"\n[plugin.process]\npids-limit = {BOUND}\n")
+    if not node.start(ready=False).await_line("started handling RPC requests"):
+        assert "processes can be bounded" in "\n".join(node.log)
+        node.wait()
+        pytest.skip("this machine lets the agent make no cgroup with a pids controller")
+    node.hostile, node.honest = node.create(), node.create()
+    with others_served(node) as answers:
+
+        def detonate():
+            with contextlib.suppress(AgentError):
+                assert node.run(node.hostile, BOMB)[0] == ""
+
+        exploding = threading.Thread(target=detonate)
+        exploding.start()
+        wait_for(lambda: len(node.processes()) >= BOUND)
+        seen = len(answers)
+        wait_for(lambda: len(answers) > seen + 3)
+        assert node.destroy(node.hostile).state == "TERMINATED"
+        exploding.join(30)
+    node.destroy(node.honest)
+    node.clean()
 
 
 # ---- output and runs without end -----------------------------------------------------------------
