@@ -31,6 +31,9 @@ In detail:
 
 - A frame's length counts the JSON alone and is at most `MAX_FRAME`. What is no frame, or no object
   with a ``type``, ends the connection; unknown types and keys are ignored by both sides.
+- Messages are flat, and a long one is long by its text: a frame of more than 64 KiB has at most 16
+  lists and objects and 20,000 commas. What comes beside output the agent reads at 1 MiB a second,
+  after 4 MiB that may come at once; what its callers have not read holds up what follows.
 - The runner's hello comes first and has a ``stream``, a random name of this runner process.
   Nothing of it was acknowledged before its first connection, so an ``acked`` in the first hello
   that it gets belongs to an earlier process of the kernel, and its own numbers go on after that.

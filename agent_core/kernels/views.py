@@ -74,7 +74,7 @@ async def detail_of(
                 for step, seconds, ledger in row.timings
             ],
             "usage": usage,
-            "warnings": list(row.warnings),
+            "warnings": [*row.warnings, *_offences(owner)],
             "kill": services.backend.facts().get("kill", ""),
         }
     )
@@ -99,6 +99,14 @@ def _runner(owner: Owner | None) -> Literal["connected", "disconnected", "none"]
     if owner is None or owner.build.runs is None:
         return "none"
     return "connected" if owner.build.runs.link.connected else "disconnected"
+
+
+def _offences(owner: Owner | None) -> list[str]:
+    runs = None if owner is None else owner.build.runs
+    if runs is None or not runs.link.offences:
+        return []
+    times, last = runs.link.offences, runs.link.offence
+    return [f"its runner's socket was misused, {times} times since the agent began: {last}"]
 
 
 async def _usage(

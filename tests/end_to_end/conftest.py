@@ -8,6 +8,7 @@ import json
 import os
 import select
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,25 +48,36 @@ allocation-mode = "fractional"
 """
 
 
-def _cannot_mount() -> str | None:
-    """Why this process may not mount; it tries in a namespace of its own, which goes with it."""
-    trial = "mount -t tmpfs none /mnt"
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", trial], capture_output=True, text=True, check=False
-    )
-    return f"may not mount: {done.stderr.strip()}" if done.returncode else None
-
-
-NEEDS = {"mount": _cannot_mount}
-
-
 def pytest_runtest_setup(item):
-    """Skip a test with its reason where a right is missing, or fail it where that must be."""
+    """Skip a test with its reason where something is missing, or fail it where that must be."""
     for name in (name for mark in item.iter_markers("requires") for name in mark.args):
         missing = NEEDS[name]() if name in NEEDS else None
         if missing:
             required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
             (pytest.fail if name in required else pytest.skip)(missing)
+
+
+def without_pidns() -> str | None:
+    """Say why no PID namespace of a test's own can be made here; None when one can."""
+    lacking = [name for name in ("unshare", "nsenter", "setpriv") if not shutil.which(name)]
+    if lacking:
+        return f"there is no {lacking[0]}"
+    tried = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "true"]
+    if os.geteuid() or subprocess.run(tried, check=False, capture_output=True).returncode:
+        return "a PID namespace is not permitted here"
+    return None
+
+
+def without_tmpfs() -> str | None:
+    """Say why no file system of a test's own can be mounted here; None when one can."""
+    if os.geteuid() or not shutil.which("mount"):
+        return "only root mounts a tmpfs"
+    tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    refused = subprocess.run(tried, check=False, capture_output=True).returncode
+    return "mounting a tmpfs is not permitted here" if refused else None
+
+
+NEEDS = {"pidns": without_pidns, "tmpfs": without_tmpfs}
 
 
 class Node:
@@ -93,7 +105,7 @@ class Node:
     def start(self, *, ready: bool = True, **env: str) -> Node:
         """Start the agent; with `ready` wait until it serves."""
         self.process = subprocess.Popen(
-            [AGENTCTL, "serve", "-f", str(self.config)],
+            self.command(),
             stderr=subprocess.PIPE,
             bufsize=0,  # a line in Python's buffer would be invisible to the selector
             env={**os.environ, **env, MARK: str(self.root)},
@@ -101,6 +113,10 @@ class Node:
         if ready and not self.await_line("started handling RPC requests"):
             raise AssertionError("the agent did not start:\n" + "\n".join(self.log))
         return self
+
+    def command(self) -> list[str]:
+        """What starts the agent."""
+        return [AGENTCTL, "serve", "-f", str(self.config)]
 
     def await_line(self, wanted: str) -> bool:
         """Read the log until a line has this text; False when the agent ended before."""

@@ -257,7 +257,7 @@ def refuse_all(node):
     raise AssertionError("the disk does not fill")
 
 
-@pytest.mark.requires("mount")
+@pytest.mark.requires("tmpfs")
 def test_on_a_full_disk_creates_fail_and_what_runs_goes_on_until_there_is_room_again(
     node, small_disk
 ):
@@ -290,7 +290,7 @@ def test_on_a_full_disk_creates_fail_and_what_runs_goes_on_until_there_is_room_a
     node.clean()
 
 
-@pytest.mark.requires("mount")
+@pytest.mark.requires("tmpfs")
 def test_a_destroy_on_a_full_disk_is_complete_once_there_is_room_again(node, small_disk):
     node.start()
     kernel = node.create()
@@ -304,7 +304,7 @@ def test_a_destroy_on_a_full_disk_is_complete_once_there_is_room_again(node, sma
     node.clean()
 
 
-@pytest.mark.requires("mount")
+@pytest.mark.requires("tmpfs")
 def test_a_start_on_a_full_disk_says_so_and_kernels_run_on(node, small_disk):
     node.start()
     kernel = node.create()
@@ -321,7 +321,7 @@ def test_a_start_on_a_full_disk_says_so_and_kernels_run_on(node, small_disk):
     assert kept(node) == []
 
 
-@pytest.mark.requires("mount")
+@pytest.mark.requires("tmpfs")
 def test_a_start_on_a_read_only_disk_says_so_and_changes_nothing(node, small_disk):
     node.start()
     kernel = node.create()

@@ -5,7 +5,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent_core.contracts.errors import (
@@ -22,76 +22,7 @@ from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.runner.runs import Runs
 from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
 
-DEADLINE = 10
-PEERS = []
-
-
-class Peer:
-    """The other end of the socket, honest or not, as a test wants it."""
-
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def connect(cls, run_dir, kernel_id="k", incarnation=1, greet=True, stream="", runs=()):
-        peer = cls(*await asyncio.open_unix_connection(run_dir / "runner.sock"))
-        PEERS.append(peer)
-        if greet:
-            hello = {"type": "hello", "protocol": 1, "pid": 1, "stream": stream, "runs": [*runs]}
-            peer.send({**hello, "kernel_id": kernel_id, "incarnation": incarnation})
-        return peer
-
-    def send(self, message):
-        self.raw(json.dumps(message).encode())
-
-    def raw(self, body):
-        self.writer.write(len(body).to_bytes(4, "big") + body)
-
-    async def read(self):
-        length = int.from_bytes(await self.reader.readexactly(4), "big")
-        return json.loads(await self.reader.readexactly(length))
-
-    async def read_until(self, kind):
-        while True:
-            message = await self.read()
-            if message["type"] == kind:
-                return message
-
-    async def closed(self):
-        while await self.reader.read(65536):
-            pass
-        return True
-
-
-def with_runs(tmp_path, body):
-    async def main():
-        runs = Runs("k", 1, tmp_path)
-        await runs.link.open()
-        try:
-            async with asyncio.timeout(DEADLINE):
-                return await body(runs)
-        finally:
-            await runs.close()
-            for peer in PEERS:
-                peer.writer.close()
-                with contextlib.suppress(OSError):
-                    await peer.writer.wait_closed()
-            PEERS.clear()
-
-    return asyncio.run(main())
-
-
-async def collect(runs, **changes):
-    params = ExecuteCode(**{"kernel_id": "k", "run_id": "r1", "code": "x", **changes})
-    return [item async for item in runs.execute(params)]
-
-
-def output(seq, text, run_id="r1"):
-    return {"type": "output", "seq": seq, "run_id": run_id, "stream": "stdout", "text": text}
-
-
-def finished(seq, run_id="r1", status="finished", code=0):
-    return {"type": "finished", "seq": seq, "run_id": run_id, "status": status, "exit_code": code}
+from .peers import Peer, collect, finished, output, with_runs
 
 
 def test_a_run_yields_what_the_runner_says_and_its_result_last(tmp_path):
@@ -392,7 +323,8 @@ FIELDS = [
 ]
 
 
-@settings(max_examples=300)
+# The first text that hypothesis draws on a machine takes it a second.
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([*KINDS, "hello", "x"]), st.dictionaries(st.sampled_from(FIELDS), json_values)
 )

@@ -14,6 +14,10 @@ from agent_core.contracts.versions import RUNNER_PROTOCOL
 from agent_core.wire.models import OutputItem
 
 _PREFIX: Final = 4
+_PLAIN_FRAME: Final = 64 << 10
+_NESTED_BOUND: Final = 16
+_PARTS_BOUND: Final = 20_000
+_OVERHEAD: Final = 1024  # what Python takes for the shortest one, measured
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 _STEPS: Final = frozenset({"clean", "build"})
 _MATCHES_BOUND: Final = 1000
@@ -43,6 +47,15 @@ class Report:
     cost: int = 0
     """Bytes of credit that it used."""
 
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes in the agent's memory, about; none when the agent made it itself."""
+        if not self.seq:
+            return 0
+        item = self.item
+        words = [] if item is None else [item.prompt or "", *(item.matches or ())]
+        return _OVERHEAD + self.cost + sum(map(len, words)) + 64 * len(words)
+
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Frame one message of the agent."""
@@ -52,8 +65,8 @@ def encode(message: Mapping[str, Any]) -> bytes:
     return len(body).to_bytes(_PREFIX, "big") + body
 
 
-async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any]:
-    """Read one frame.
+async def read_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], int]:
+    """Read one frame; returns its message and how many bytes it had.
 
     Raises:
         MalformedFrame: when it is too long or no JSON object.
@@ -63,13 +76,29 @@ async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any]:
     if not 0 < length <= MAX_FRAME:
         raise MalformedFrame(f"the runner announced a frame of {length} bytes")
     body = await reader.readexactly(length)
+    if length > _PLAIN_FRAME:
+        _check_shape(body)
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise MalformedFrame("the runner sent a frame that is not JSON") from exc
     if not isinstance(message, dict):
         raise MalformedFrame("the runner sent a frame that is no object")
-    return message
+    return message, length
+
+
+def _check_shape(body: bytes) -> None:
+    """Refuse a long frame of many small things: to read one can take a quarter of a second.
+
+    Messages are flat, with one list at the most, and what makes an honest one long is text.
+    """
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') <= 2 * _PARTS_BOUND:
+        outside = b"".join(bare.split(b'"')[::2])
+        nested = outside.count(b"[") + outside.count(b"{")
+        if nested <= _NESTED_BOUND and outside.count(b",") <= _PARTS_BOUND:
+            return
+    raise MalformedFrame(f"the runner sent {len(body)} bytes in too many parts for a message")
 
 
 def read_hello(message: Mapping[str, Any]) -> Hello:
@@ -117,7 +146,7 @@ def _output(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
 
 
 def _truncated(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    return Report(seq, run_id, OutputItem(kind="truncated", bytes=_integer(message, "bytes")))
+    return Report(seq, run_id, OutputItem(kind="truncated", bytes=_count(message, "bytes")))
 
 
 def _waiting_input(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
@@ -178,8 +207,15 @@ def _integer(message: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def _count(message: Mapping[str, Any], name: str) -> int:
+    value = _integer(message, name)
+    if value < 0:
+        raise MalformedFrame(f"{name}: less than nothing")
+    return value
+
+
 def _one_of(message: Mapping[str, Any], name: str, known: frozenset[Any]) -> str:
     value = message.get(name)
-    if value not in known:
-        raise MalformedFrame(f"{name}: {value!r} is none of {sorted(known)}")
-    return str(value)
+    if not isinstance(value, str) or value not in known:
+        raise MalformedFrame(f"{name}: none of {', '.join(sorted(known))}")
+    return value

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 from agent_core.contracts.errors import AgentError, Conflict, KernelFailed, RunnerUnavailable
 from agent_core.contracts.runner import RunStatus
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Hello, Report
+from agent_core.kernels.runner.waiting import WaitingRun
 from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
 
 _RECONNECT_DEADLINE = 10.0
-
-
-class _Run:
-    """What one caller waits for; the link's credit bounds what is queued."""
-
-    __slots__ = ("message", "queue", "run_id", "sent_to")
-
-    def __init__(self, run_id: str, message: Mapping[str, object]) -> None:
-        self.run_id = run_id
-        self.message = message
-        self.sent_to: str | None = None
-        self.queue: asyncio.Queue[Report | AgentError] = asyncio.Queue()
+_COMPLETION_DEADLINE = 5.0
 
 
 class Runs:
@@ -40,7 +29,8 @@ class Runs:
     def __init__(self, kernel_id: str, incarnation: int, run_dir: Path) -> None:
         self.kernel_id = kernel_id
         self.link = RunnerLink(kernel_id, incarnation, run_dir, self._deliver, self._greeted)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, WaitingRun] = {}
+        self._others: set[str] = set()
         self._stream = ""
         self._detached = False
 
@@ -60,21 +50,19 @@ class Runs:
             "options": params.options,
             "timeout": params.timeout,
         }
-        async for report in self._exchange(params.run_id, message):
-            if report.item is not None:
-                yield report.item
-            else:
-                status = report.status or RunStatus.LOST
-                yield RunResult(
-                    run_id=params.run_id, status=status.value, exit_code=report.exit_code
-                )
+        exchange = self._exchange(WaitingRun(message, params.timeout))
+        async with contextlib.aclosing(exchange) as reports:
+            async for report in reports:
+                yield report.item or _result(report)
 
     async def complete(self, run_id: str, code: str, cursor: int) -> list[str]:
-        """Ask for completions at a position of a text."""
+        """Ask for completions at a position of a text; there are none when no answer comes."""
         message = {"type": "complete", "run_id": run_id, "code": code, "cursor": cursor}
-        async for report in self._exchange(run_id, message):
-            if report.item is not None and report.item.kind == "completions":
-                return report.item.matches or []
+        asking = WaitingRun(message, _COMPLETION_DEADLINE)
+        async with contextlib.aclosing(self._exchange(asking)) as reports:
+            async for report in reports:
+                if report.item is not None and report.item.kind == "completions":
+                    return report.item.matches or []
         return []
 
     async def send_input(self, run_id: str, text: str) -> None:
@@ -85,7 +73,7 @@ class Runs:
     async def interrupt(self, run_id: str | None) -> None:
         """Interrupt a run, by default the one under way, which is the oldest."""
         await self.link.wait_connected(_RECONNECT_DEADLINE)
-        which = run_id or next(iter(self._runs), None)
+        which = run_id or next((r.run_id for r in self._executing()), None)
         if which is not None:
             self.link.send({"type": "interrupt", "run_id": which})
 
@@ -100,47 +88,60 @@ class Runs:
         for run in self._runs.values():
             run.queue.put_nowait(why)
 
-    async def _exchange(self, run_id: str, message: Mapping[str, object]) -> AsyncIterator[Report]:
-        if run_id in self._runs:
+    async def _exchange(self, run: WaitingRun) -> AsyncGenerator[Report, None]:
+        if run.run_id in self._runs:
             raise Conflict(
-                f"run {run_id} of kernel {self.kernel_id} is under way",
+                f"run {run.run_id} of kernel {self.kernel_id} is under way",
                 hint="Give each run an id of its own.",
             )
-        run = self._runs[run_id] = _Run(run_id, message)
-        finished = False
+        self._runs[run.run_id] = run
+        told = ended = False
         try:
             await self.link.wait_connected(_RECONNECT_DEADLINE)
             self._send(run)
-            while not finished:
+            while not ended:
                 report = await self._next(run)
-                finished = report.status is not None or (
-                    report.item is not None and report.item.kind == "completions"
-                )
+                ended = _ends(run, report)
+                told = ended and report.seq > 0
                 yield report
         finally:
-            del self._runs[run_id]
-            self._abandon(run, finished=finished)
+            run.close()
+            del self._runs[run.run_id]
+            self._abandon(run, finished=told)
+            self._begin_oldest()
 
-    async def _next(self, run: _Run) -> Report:
+    async def _next(self, run: WaitingRun) -> Report:
         report = await run.queue.get()
         if isinstance(report, AgentError):
             raise report
-        self.link.consumed(report.cost)
+        self.link.consumed(report)
         return report
 
-    def _abandon(self, run: _Run, *, finished: bool) -> None:
+    def _abandon(self, run: WaitingRun, *, finished: bool) -> None:
         while not run.queue.empty():
             left = run.queue.get_nowait()
             if isinstance(left, Report):
-                self.link.consumed(left.cost)
+                self.link.consumed(left)
         if not finished and not self._detached and self.link.connected:
             with contextlib.suppress(RunnerUnavailable):
                 self.link.send({"type": "interrupt", "run_id": run.run_id})
                 self.link.send({"type": "cancel", "run_id": run.run_id})
 
-    def _send(self, run: _Run) -> None:
-        run.sent_to = self._stream
+    def _executing(self) -> Iterator[WaitingRun]:
+        return (run for run in self._runs.values() if run.asks == "execute")
+
+    def _begin_oldest(self) -> None:
+        """Let the time of the oldest run begin, also when the runner does not say that it does."""
+        oldest = next(self._executing(), None)
+        if oldest is not None and oldest.sent_to is not None and not self._others:
+            oldest.begin()
+
+    def _send(self, run: WaitingRun) -> None:
         self.link.send(run.message)
+        run.sent_to = self._stream
+        if run.asks == "complete":
+            run.begin()
+        self._begin_oldest()
 
     def _greeted(self, hello: Hello) -> None:
         """Go on with a runner that has come again: what it never received is sent once more.
@@ -149,6 +150,7 @@ class Runs:
         nobody can tell how far it came, so it is not run twice.
         """
         self._stream = hello.stream
+        self._others = {run_id for run_id in hello.runs if run_id not in self._runs}
         for run in self._runs.values():
             if run.sent_to is None or run.run_id in hello.runs:
                 continue
@@ -156,11 +158,32 @@ class Runs:
                 with contextlib.suppress(RunnerUnavailable):
                     self._send(run)
             else:
-                run.queue.put_nowait(Report(0, run.run_id, None, RunStatus.LOST))
+                run.lose(RunStatus.LOST)
 
     def _deliver(self, report: Report) -> None:
         run = self._runs.get(report.run_id)
         if run is None:
-            self.link.consumed(report.cost)
-        else:
-            run.queue.put_nowait(report)
+            self.link.consumed(report)
+            self._pass(report)
+            return
+        if report.item is not None and report.item.kind == "started":
+            run.begin()
+        run.queue.put_nowait(report)
+
+    def _pass(self, report: Report) -> None:
+        """See a run end for which nobody waits any more: the next one's time may begin."""
+        if report.status is not None and report.run_id in self._others:
+            self._others.discard(report.run_id)
+            self._begin_oldest()
+
+
+def _result(report: Report) -> RunResult:
+    status = report.status or RunStatus.LOST
+    return RunResult(run_id=report.run_id, status=status.value, exit_code=report.exit_code)
+
+
+def _ends(run: WaitingRun, report: Report) -> bool:
+    """Say whether a report is the last of what was asked; a run has no completions."""
+    if report.item is None:
+        return True
+    return run.asks == "complete" and report.item.kind == "completions"

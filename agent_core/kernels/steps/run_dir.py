@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly, run_dir
 from agent_core.kernels.runner.runs import Runs
 from agent_core.kernels.steps.base import Step
+from agent_core.kernels.steps.removal import remove_tree
 from agent_core.ledger import HoldRow
 
 MAKE = Effect("run-dir-make", "a run directory is made, with the socket in it")
@@ -46,9 +45,4 @@ class RunDirStep(Step):
             raise InternalError(f"{path} is not a run directory of kernel {hold.kernel_id}")
         with REMOVE:
             async with asyncio.timeout(self.services.settings.call_timeout):
-                await asyncio.to_thread(_remove, path)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+                await asyncio.to_thread(remove_tree, path)

@@ -17,7 +17,7 @@ from typing import Any
 from agent_backend_process import processes
 from agent_backend_process.cgroups import CgroupTree
 from agent_backend_process.containers import Containers
-from agent_backend_process.declaration import EDITS, INFO, facts
+from agent_backend_process.declaration import EDITS, INFO, PIDS_LIMIT, facts
 from agent_backend_process.directory import ContainerDirectory
 from agent_backend_process.images import Interpreters
 from agent_backend_process.keeper import Keeper, look
@@ -60,6 +60,7 @@ class ProcessBackend(ContainerBackend):
         self._images = Interpreters()
         self._kill = "auto"
         self._owner = ""
+        self._pids_limit: int | None = None
         self._tree = CgroupTree(())
         self._threads: Threads | None = None
         self._containers: Containers | None = None
@@ -80,18 +81,20 @@ class ProcessBackend(ContainerBackend):
             raise PluginDisabled(f"this host has no pidfds: {exc}", plugin="process") from exc
         self._images = Interpreters(config.get("images"))
         self._kill = str(config.get("kill", "auto"))
+        self._pids_limit = config.get("pids-limit")
 
     def reconfigure(self, config: Mapping[str, Any]) -> Reconfigured:
-        """Take other images at once; how containers are killed stays until a restart."""
+        """Take other images at once; what cgroups are for stays until a restart."""
         self._images = Interpreters(config.get("images"))
-        same = str(config.get("kill", "auto")) == self._kill
+        asked = (str(config.get("kill", "auto")), config.get("pids-limit"))
+        same = asked == (self._kill, self._pids_limit)
         return Reconfigured.APPLIED if same else Reconfigured.NEEDS_RESTART
 
     async def start_up(self, owner: str, state_dir: str) -> None:
         """Find the containers of this agent again.
 
         Raises:
-            PluginDisabled: when cgroups are demanded and not permitted.
+            PluginDisabled: when cgroups, or what they are to bound, are demanded and not permitted.
         """
         self._owner = owner
         self._threads = Threads()
@@ -112,7 +115,21 @@ class ProcessBackend(ContainerBackend):
                 plugin="process",
                 hint='Delegate a cgroup to the agent, or set kill = "auto" in [plugin.process].',
             )
-        return Containers(root / "containers", self._tree)
+        if self._pids_limit and not self._tree.bounds_pids:
+            raise PluginDisabled(
+                "the agent may not make cgroups in which processes can be bounded",
+                plugin="process",
+                hint="Delegate a cgroup with the pids controller to the agent, or leave out "
+                "pids-limit in [plugin.process].",
+            )
+        return Containers(root / "containers", self._tree, self._most_pids)
+
+    @property
+    def _most_pids(self) -> int:
+        """The most processes of one container; 0 where nothing bounds them."""
+        if not self._tree.bounds_pids:
+            return 0
+        return PIDS_LIMIT if self._pids_limit is None else self._pids_limit
 
     async def shut_down(self) -> None:
         """Forget the containers; they and their shims go on."""
@@ -124,14 +141,16 @@ class ProcessBackend(ContainerBackend):
         self._keeper = self._containers = self._threads = None
 
     def capabilities(self) -> Mapping[str, Support]:
-        """Say what this backend can do on this node; all but a whole kill it cannot."""
-        whole = Support.YES if self.kill_method == "cgroup" else Support.NO
-        known = whole if self._keeper is not None else Support.UNKNOWN
-        return {**self.info.capabilities, "kill.whole": known}
+        """Say what this backend can do on this node; all but what cgroups do it cannot."""
+        if self._keeper is None:
+            return self.info.capabilities
+        can = {"kill.whole": self.kill_method == "cgroup", "limits.pids": self._tree.bounds_pids}
+        known = {name: Support.YES if yes else Support.NO for name, yes in can.items()}
+        return {**self.info.capabilities, **known}
 
     def facts(self) -> Mapping[str, str]:
         """Say in words what an operator should know of this backend on this node."""
-        return facts(self.kill_method, self._tree.kill_method)
+        return facts(self.kill_method, self._tree.kill_method, self._most_pids)
 
     @property
     def _at_work(self) -> tuple[Containers, Keeper, Threads]:
@@ -240,10 +259,12 @@ class ProcessBackend(ContainerBackend):
         return await self._at_work[2].call(_handles, self._at_work[0].at(name))
 
     async def verify(self, name: str, edits: ContainerEdits) -> Sequence[str]:
-        """Compare environment, cores, resource limits and files of the main process."""
-        handles = await self.handles(name)
-        threads = self._at_work[2]
-        return await threads.call(lambda: [*differences(handles.init_pid, edits)])
+        """Compare environment, cores, limits and files of the main process with the edits."""
+        pid = (await self.handles(name)).init_pid
+        containers, _, threads = self._at_work
+        return await threads.call(
+            lambda: [*differences(pid, edits), *containers.differences(name, edits)]
+        )
 
 
 def _exists(status: ContainerStatus) -> bool:

@@ -1,8 +1,8 @@
 """Cgroups of the containers: found below the agent's own, made, and removed.
 
 For each container one group in each hierarchy that serves: the unified one (cgroup v2), and of the
-v1 hierarchies those that count processes, CPU time and memory. They measure and they kill; they
-limit nothing. Where the agent may not make groups there are none.
+v1 hierarchies those that count processes, CPU time and memory. They measure and they kill, and
+bound how many processes there are. Where the agent may not make groups there are none.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class CgroupTree:
     def __init__(self, parents: Sequence[Hierarchy]) -> None:
         self._parents = parents
         self._kill = next((p.directory for p in parents if _kills(p)), "")
+        self._pids = next((p.directory for p in parents if _bounds_pids(p)), "")
 
     @classmethod
     def open(cls, name: str) -> CgroupTree:
@@ -97,6 +98,23 @@ class CgroupTree:
         if not self._kill:
             return ""
         return "cgroup.kill" if Path(self._kill, "cgroup.kill").exists() else "cgroup.procs"
+
+    @property
+    def bounds_pids(self) -> bool:
+        """Whether the number of a container's processes can be bounded."""
+        return bool(self._pids)
+
+    def bound_pids(self, name: str, most: int) -> None:
+        """Bound the processes and threads of a container whose groups are made."""
+        Path(self._pids_max(name)).write_text(str(most))
+
+    def pids_bound(self, name: str) -> int | None:
+        """Read the bound; None when there is none."""
+        text = Path(self._pids_max(name)).read_text().strip()
+        return int(text) if text.isdigit() else None
+
+    def _pids_max(self, name: str) -> str:
+        return f"{self._pids}/c-{name}/pids.max"
 
     def groups(self, name: str) -> Groups:
         """Name the groups of one container, whether or not they exist."""
@@ -178,3 +196,15 @@ def _made(hierarchy: Hierarchy, name: str) -> Hierarchy | None:
 def _kills(parent: Hierarchy) -> bool:
     """Say whether all of a group can be killed, also when it keeps forking."""
     return parent.version > 1 or "pids" in parent.controllers
+
+
+def _bounds_pids(parent: Hierarchy) -> bool:
+    """Say whether groups below this one can bound their processes; asks cgroup v2 for it."""
+    if parent.version == 1:
+        return "pids" in parent.controllers and os.access(f"{parent.directory}/pids.max", os.W_OK)
+    control = Path(parent.directory, "cgroup.subtree_control")
+    try:
+        control.write_text("+pids")
+        return "pids" in control.read_text().split()
+    except OSError:
+        return False

@@ -21,6 +21,7 @@ from agent_backend_process.launch import Launch
 from agent_backend_process.observation import observe
 from agent_backend_process.strays import Strays
 from agent_core.contracts.backend import ContainerSpec, ContainerState
+from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.errors import Conflict, InvalidSpec, KernelFailed, WrongState
 
 NAME_MARKER = "AGENT_CONTAINER"
@@ -31,12 +32,19 @@ _NOWHERE = ".nowhere"
 
 
 class Containers:
-    """The directories and cgroups of one agent's containers."""
+    """The directories and cgroups of one agent's containers.
 
-    def __init__(self, root: Path, tree: CgroupTree) -> None:
+    Args:
+        root: Where their directories are.
+        tree: Where their cgroups are.
+        pids_limit: The most processes of one container, where that can be bounded; 0 for no bound.
+    """
+
+    def __init__(self, root: Path, tree: CgroupTree, pids_limit: int = 0) -> None:
         self._root = root
         self._tree = tree
         self.strays = Strays(root, tree)
+        self._pids_limit = pids_limit
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in root.glob(".*"):  # what a crash left half made or half removed
             shutil.rmtree(path, ignore_errors=True)
@@ -73,6 +81,9 @@ class Containers:
 
     def _make(self, spec: ContainerSpec, fingerprint: str, directory: ContainerDirectory) -> None:
         groups = self._tree.make(spec.name)
+        most = self._most_pids(spec.edits)
+        if most is not None:
+            self._tree.bound_pids(spec.name, most)
         fresh = ContainerDirectory(self._root / f".{spec.name}.new")
         shutil.rmtree(fresh.path, ignore_errors=True)
         fresh.path.mkdir(mode=0o700)
@@ -92,6 +103,25 @@ class Containers:
             records.replace_file(file.path, file.content, file.mode)
             Path(file.path).chmod(file.mode)
         fresh.path.rename(directory.path)
+
+    def _most_pids(self, edits: ContainerEdits) -> int | None:
+        """Return the lowest bound that is asked for; None where there is none, or none can be."""
+        own = {"pids": self._pids_limit} if self._pids_limit else {}
+        asked = [limits["pids"] for limits in (own, edits.limits) if "pids" in limits]
+        return min(asked) if asked and self._tree.bounds_pids else None
+
+    def differences(self, name: str, edits: ContainerEdits) -> Iterator[str]:
+        """Name what a container's cgroups have otherwise than promised."""
+        promised = self._most_pids(edits)
+        if promised is None:
+            return
+        try:
+            present = self._tree.pids_bound(name)
+        except OSError as exc:
+            yield f"limit pids: cannot be looked at: {exc}"
+            return
+        if present is None or present > promised:
+            yield f"limit pids: promised {promised}, is {present}"
 
     def _discard(self, spec: ContainerSpec) -> None:
         """Take back what a create that failed has made."""

@@ -17,6 +17,12 @@ _SCHEMA: Final[Mapping[str, Any]] = {
             "enum": ["auto", "cgroup", "process-tree"],
             "default": "auto",
         },
+        "pids-limit": {
+            "description": "The most processes and threads of one kernel, 0 for no bound. Without "
+            "this key 4096 where cgroups permit; with it, cgroups must permit.",
+            "type": "integer",
+            "minimum": 0,
+        },
         "images": {
             "description": "Interpreters by name: a path, or a table of path and type.",
             "type": "object",
@@ -43,8 +49,12 @@ INFO: Final = PluginInfo(
     name="process",
     summary="Kernels as processes of this host, without any isolation",
     config_schema=_SCHEMA,
-    # Whether a kill is whole depends on the node and is known after start_up.
-    capabilities={**dict.fromkeys(CAPABILITIES, Support.NO), "kill.whole": Support.UNKNOWN},
+    # What cgroups can do depends on the node and is known after start_up.
+    capabilities={
+        **dict.fromkeys(CAPABILITIES, Support.NO),
+        "kill.whole": Support.UNKNOWN,
+        "limits.pids": Support.UNKNOWN,
+    },
 )
 
 _APPLIED: Final = EditOutcome.APPLIED
@@ -71,7 +81,10 @@ EDITS: Final[Mapping[str, EditTreatment]] = {
     "device_requests": _REFUSED,
     "groups": EditTreatment(_APPLIED, "without root only groups that the agent has"),
     "rlimits": EditTreatment(_APPLIED, "without root up to the agent's own hard limit"),
-    "limits": EditTreatment(_WITHOUT_EFFECT, "CPU time, memory and processes are not bounded"),
+    "limits": EditTreatment(
+        _WITHOUT_EFFECT,
+        "CPU time and memory are not bounded; `pids` is applied where cgroups permit",
+    ),
     "cpuset": EditTreatment(_APPLIED, "cores by scheduling affinity; memory nodes are not bound"),
     "syscalls": EditTreatment(_WITHOUT_EFFECT, "a process may make every system call"),
     "networks": _REFUSED,
@@ -81,13 +94,21 @@ EDITS: Final[Mapping[str, EditTreatment]] = {
 }
 """What becomes of each edit; the tests try every one of them."""
 
+PIDS_LIMIT: Final = 4096
+"""The most processes of one kernel where nothing else is configured."""
 
-def facts(kill_method: str, group_kill: str) -> dict[str, str]:
+
+def facts(kill_method: str, group_kill: str, pids_limit: int) -> dict[str, str]:
     """Say in words what an operator should know of this backend on this node."""
+    limits = "CPU time and memory are measured at most, not bounded"
+    if pids_limit:
+        limits = f"{pids_limit} processes and threads for one kernel; {limits}"
+    else:
+        limits = f"none: the number of processes, {limits}"
     kill = "killing all descendants, best effort" if not group_kill else f"cgroup ({group_kill})"
     return {
         "isolation": "none: kernels see the host's files, devices, network and processes",
-        "limits": "none: CPU, memory and process counts are measured at most, not bounded",
+        "limits": limits,
         "kill": kill,
         "kill-method": kill_method,
     }

@@ -18,8 +18,8 @@ _PERIOD = 0.005
 def differences(pid: int, edits: ContainerEdits) -> Iterator[str]:
     """Name what a process has otherwise than these edits say; what cannot be read is named too.
 
-    Limits, device nodes, memory nodes and system calls are not compared: this backend declares that
-    it enforces none of them.
+    Limits on CPU time and memory, device nodes, memory nodes and system calls are not compared:
+    this backend declares that it enforces none of them.
     """
     try:
         environ = _environment(pid)
