@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -111,8 +112,12 @@ class DeviceService:
         }
 
     async def measure(self, subjects: Sequence[Subject]) -> list[tuple[str, Measurement]]:
-        """Read every plugin's series once; what fails is missing, and counted by its lane."""
-        found = await self._each("measure", "measure", subjects)
+        """Read every plugin's series once; what fails is missing, and counted by its lane.
+
+        Args:
+            subjects: Kernels with all that they hold; each plugin is told of its own claims only.
+        """
+        found = await self._each("measure", "measure", lambda name: [_own(subjects, name)])
         return [
             (name, reading)
             for name, readings in found.items()
@@ -126,10 +131,12 @@ class DeviceService:
         info = self._plugins[plugin].info
         return next((m.unit for m in info.metrics if m.name == metric), "")
 
-    async def _each(self, method: str, lane: str, *args: Any) -> dict[str, Any]:
+    async def _each(
+        self, method: str, lane: str, arguments: Callable[[str], Sequence[Any]] = lambda _: ()
+    ) -> dict[str, Any]:
         async def one(name: str, plugin: LoadedPlugin) -> tuple[str, Any]:
             try:
-                return name, await plugin.call(method, *args, lane=lane)
+                return name, await plugin.call(method, *arguments(name), lane=lane)
             except AgentError:
                 return name, None
 
@@ -144,3 +151,10 @@ class DeviceService:
                 hint=f"`agentctl plugins why {name}` says why; its devices stay held until it is.",
             )
         return plugin
+
+
+def _own(subjects: Sequence[Subject], plugin: str) -> list[Subject]:
+    return [
+        replace(each, claims=tuple(claim for claim in each.claims if claim.plugin == plugin))
+        for each in subjects
+    ]

@@ -326,6 +326,10 @@ class FakeDevice(ComputeDevice):
     def prepared(self):
         return sorted(self.held)
 
+    def measure(self, subjects):
+        self.measured = [claim.plugin for subject in subjects for claim in subject.claims]
+        return []
+
 
 def loaded(instance):
     """Load an object as the host does."""

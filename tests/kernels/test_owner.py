@@ -169,6 +169,15 @@ def test_warnings_of_the_create_are_in_the_row(live):
     live(body)
 
 
+def test_each_plugin_measures_what_a_kernel_holds_of_it_and_nothing_else(live):
+    async def body(world):
+        await world.running()
+        await world.kernels.show("k")
+        assert [fake.measured for fake in world.fakes] == [["aa"], ["bb"], ["cc"]]
+
+    live(body)
+
+
 # ---- ended from outside ------------------------------------------------------------------------
 
 
