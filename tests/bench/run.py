@@ -29,6 +29,10 @@ SCRIPTS = [
     "bench_plugins_list.py",
     "bench_allocation.py",
     "bench_create.py",
+    "bench_ledger.py",
+    "bench_restart.py",
+    "bench_lag.py",
+    "bench_hung.py",
     "bench_worker.py",
 ]
 DEADLINE = 600.0
