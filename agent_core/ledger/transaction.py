@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from agent_core.contracts.errors import InternalError
 from agent_core.ledger import tables
@@ -40,8 +40,8 @@ def _summed(values: list[Any]) -> list[Any]:
     return [*values, sum_of(*values)]
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+# Made once: `json.dumps` with separators of one's own makes an encoder in each call.
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _kernel_values(row: KernelRow) -> list[Any]:
