@@ -97,7 +97,8 @@ def main() -> None:
             ">= 1000/s",
             met=rate >= 1000,
             note=f"{rate * each:.0f} transactions/s of {each} in a life, each durable, in shared "
-            "commits; the owners' own bookkeeping is in it",
+            "commits; of a life about 0.7 ms are the ledger's thread (SQLite, sums, JSON) and "
+            "0.4 ms the owner's loop, which share one interpreter's lock",
         ),
     ]
     print(json.dumps({"rows": rows}))

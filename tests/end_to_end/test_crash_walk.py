@@ -6,6 +6,7 @@ lives again for each of them and is killed there. The invariants are in `crash.W
 
 import importlib
 import pkgutil
+import signal
 import sys
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_kill_at_each_point_of_a_life_leaves_it_whole_or_undone(walk, capsys, 
         walk.crash(point, phase)
         walk.node.start()
         walk.check(point)
-        walk.node.end()
+        walk.node.end(signal.SIGKILL)
     names = {point.name for point in points}
     report(
         capsys,
@@ -104,7 +105,7 @@ def test_a_second_kill_while_the_first_is_recovered_changes_nothing(walk, capsys
         walk.killed(point)
         walk.node.start()
         walk.check(point)
-        walk.node.end()
+        walk.node.end(signal.SIGKILL)
     report(capsys, f"recovery of {phase}: killed {len(points)} times more")
     walk.node.start()
     walk.neighbours_live()
