@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.errors import Unsupported
 from agent_core.contracts.info import EditTreatment, Plugin, Support
+from agent_core.contracts.runner import CodeRunner, RunnerContext
 
 CAPABILITIES: Mapping[str, str] = {
     "isolation": "a container cannot see or touch the host's files and processes",
@@ -110,7 +111,8 @@ class ContainerSpec:
         name: Chosen by the core, unique on the node; the key of every later call.
         owner: The agent's id; `list` is by owner.
         image: An image that `inspect_image` returned.
-        argv: What to run; its first item is an absolute path.
+        argv: What to run; its first item is an absolute path. Empty when the backend brings its
+            own code runner.
         env: The whole environment.
         cwd: Working directory on the container's side.
         edits: The merged edits of all plugins.
@@ -204,9 +206,14 @@ class ContainerBackend(Plugin):
 
     Attributes:
         edits: What becomes of each field of ContainerEdits; what nobody declared is unknown.
+        brings_runner: Whether `code_runner` makes the runners of its kernels. Otherwise the
+            selected runner plugin is started in each container.
+        commands: What `command` understands, with one line of help for each.
     """
 
     edits: ClassVar[Mapping[str, EditTreatment]] = {}
+    brings_runner: ClassVar[bool] = False
+    commands: ClassVar[Mapping[str, str]] = {}
 
     async def start_up(self, owner: str, state_dir: str) -> None:
         """Connect to the runtime; `state_dir` is the backend's own directory for this agent."""
@@ -224,6 +231,27 @@ class ContainerBackend(Plugin):
     def facts(self) -> Mapping[str, str]:
         """Say in words what an operator should know of this backend on this node."""
         return {}
+
+    def stand_ins(self, config: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """Configure agent-core's own plugins for a node that is not this host, by plugin name.
+
+        Pure, and asked before any plugin is opened: ``{"cpu": {"cores": [0, 1]}, "mem": {"size":
+        2**30}}`` are the cores and the memory of the node that this backend simulates. The default
+        is none: the host is the node.
+        """
+        return {}
+
+    def code_runner(self, context: RunnerContext) -> CodeRunner:
+        """Make the code runner of one incarnation, where `brings_runner`; does no I/O yet."""
+        raise Unsupported(f"backend {self.info.name!r} brings no code runner")
+
+    async def command(self, name: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what is particular to this backend, one of its `commands`; plain data both ways.
+
+        Raises:
+            InvalidArgument: when a parameter is wrong; what, and how it should be.
+        """
+        raise Unsupported(f"backend {self.info.name!r} has no command {name!r}")
 
     @abstractmethod
     def paths(self, host: Paths) -> Paths:

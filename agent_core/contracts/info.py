@@ -139,6 +139,8 @@ class PluginInfo:
         name: The name of its entry point.
         summary: One line for people.
         config_schema: JSON Schema of the plugin's own section ``[plugin.<name>]``.
+        sections: Dotted names of other sections that are this plugin's when it is selected, such
+            as ``agent.delay``; they come as nested tables in the same configuration.
         slots: The slots it may offer, with display metadata.
         exclusive_slots: Globs of slots of which one kernel may ask only one.
         metrics: The series it measures.
@@ -150,6 +152,7 @@ class PluginInfo:
     name: str
     summary: str = ""
     config_schema: Mapping[str, Any] = field(default_factory=dict)
+    sections: tuple[str, ...] = ()
     slots: tuple[SlotInfo, ...] = ()
     exclusive_slots: tuple[str, ...] = ()
     metrics: tuple[MetricInfo, ...] = ()

@@ -66,13 +66,14 @@ In detail:
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from agent_core.contracts.edits import Mount
+from agent_core.contracts.errors import Unsupported
 from agent_core.contracts.info import Plugin
 
 MAX_FRAME: Final = 1 << 20
@@ -148,3 +149,103 @@ class KernelRunner(Plugin):
     def launch(self, context: LaunchContext) -> Launch:
         """Say how to start the runner in a kernel: pure, without any side effect."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Code to run: `options` and `timeout` mean what they do in ``execute`` above."""
+
+    run_id: str
+    mode: RunMode
+    code: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One service of a kernel: its ports as the kernel sees them, and whether it was started."""
+
+    name: str
+    protocol: str
+    ports: tuple[int, ...]
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerContext:
+    """The kernel that a code runner is made for, in one of its incarnations.
+
+    Attributes:
+        kernel_id: The kernel.
+        incarnation: How often it has been (re)created.
+        container: The name of its container.
+        services: What it publishes.
+    """
+
+    kernel_id: str
+    incarnation: int
+    container: str
+    services: tuple[ServiceState, ...] = ()
+
+
+class CodeRunner(ABC):
+    """Runs code in one incarnation of one kernel, for a backend that brings its own runner.
+
+    Other backends' kernels have the core's client of the protocol above. An instance does nothing
+    before `open`; after a restart of the agent another one is made and opened for the kernel that
+    still runs.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready; the kernel counts as running once this has returned.
+
+        Raises:
+            RunnerUnavailable: when the kernel's side does not answer.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what `open` took; the kernel goes on. Closing twice does nothing."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def execute(self, run: Run) -> AsyncIterator[Mapping[str, Any]]:
+        """Run code, yielding messages as a runner sends them, ``finished`` last.
+
+        ``run_id`` and ``seq`` may be left out. Abandoning the iterator interrupts the run.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    async def send_input(self, run_id: str, text: str) -> None:
+        """Answer a run that waits for input."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def interrupt(self, run_id: str | None) -> None:
+        """Interrupt a run, by default the one under way."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def complete(self, code: str, cursor: int) -> Sequence[str]:
+        """List completions at a position of a text, best first."""
+        raise NotImplementedError
+
+    async def services(self) -> Sequence[ServiceState]:
+        """List the kernel's services; the default is none."""
+        return ()
+
+    async def start_service(self, name: str, options: Mapping[str, str]) -> ServiceState:
+        """Start a service, or say how it is when it runs; the default is that it cannot.
+
+        Raises:
+            NotFound: when the kernel has no such service.
+        """
+        raise Unsupported(f"this runner cannot start services, such as {name!r}")
+
+    async def shutdown_service(self, name: str) -> None:
+        """End a service; succeeds when it does not run. The default is that it cannot."""
+        raise Unsupported(f"this runner cannot end services, such as {name!r}")
