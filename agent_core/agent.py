@@ -9,7 +9,6 @@ import signal
 import stat
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.events.plugins import PluginEvents
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.tables import PluginTables
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all, adopt_later
 from agent_core.kernels.code import CodeService
@@ -123,6 +123,7 @@ class Agent:
     async def _load_plugins(self) -> PluginHost:
         config = self._config
         tables = _plugin_tables(config)
+        self._tables = tables
         host = PluginHost(
             config.selection,
             tables,
@@ -136,14 +137,12 @@ class Agent:
         return host
 
     def _strangers(self, host: PluginHost) -> list[str]:
-        """Sections of plugins that are not installed: nobody reads them."""
-        known = sorted({record.name for record in host.records()})
-        said = []
-        for name in sorted(self._config.plugin.keys() - set(known)):
-            near = get_close_matches(name, known, 1)
-            hint = f"; did you mean [plugin.{near[0]}]?" if near else ""
-            said.append(f"[plugin.{name}] has no effect: no plugin of that name{hint}")
-            log.warning(said[-1])
+        """Tables of the configuration that nobody reads."""
+        records = host.records()
+        infos = [record.info for record in records if record.info is not None]
+        said = [*self._tables.unread({record.name for record in records}, infos)]
+        for warning in said:
+            log.warning(warning)
         return said
 
     async def _compose(self, host: PluginHost, ledger: Ledger, run_root: Path) -> Services:
@@ -168,7 +167,7 @@ class Agent:
             stranger_grace=config.kernel_lifecycles.stranger_grace,
             advertised_host=_advertised_host(config.container),
         )
-        runner: KernelRunner = host.runner.instance
+        runner: KernelRunner | None = None if backend.brings_runner else host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")
         pool = await self._port_pool()
@@ -356,16 +355,16 @@ def _advertised_host(container: ContainerSection) -> str:
     return container.advertised_host or (os.uname().nodename if everywhere else bound)
 
 
-def _plugin_tables(config: AgentConfig) -> dict[str, dict[str, Any]]:
-    """Give each plugin its own section, and the intrinsic ones what other sections say of them."""
-    tables = {name: dict(table) for name, table in config.plugin.items()}
-    resource, container = config.resource, config.container
-    tables.setdefault("cpu", {}).setdefault("reserved", resource.reserved_cpu)
-    tables.setdefault("mem", {}).setdefault("reserved", resource.reserved_mem)
-    tables["cpu"].setdefault("shared", resource.shared_cpu)
-    tables["cpu"].setdefault("overcommit", resource.cpu_overcommit)
-    tables["mem"].setdefault("overcommit", resource.mem_overcommit)
-    scratch = tables.setdefault(container.scratch_type, {})
-    scratch.setdefault("root", str(container.scratch_root))
-    scratch.setdefault("owner", config.agent.id)
+def _plugin_tables(config: AgentConfig) -> PluginTables:
+    """Give each plugin its own section, and say what of the agent's own concerns it."""
+    tables = PluginTables(config.plugin, sections=config.sections)
+    resource = config.resource
+    tables.offer(
+        "device:cpu",
+        reserved=resource.reserved_cpu,
+        shared=resource.shared_cpu,
+        overcommit=resource.cpu_overcommit,
+    )
+    tables.offer("device:mem", reserved=resource.reserved_mem, overcommit=resource.mem_overcommit)
+    tables.offer("scratch", root=str(config.container.scratch_root), owner=config.agent.id)
     return tables

@@ -76,12 +76,25 @@ def _layers(
     path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]
 ) -> Iterator[Layer]:
     if path is not None:
-        yield read_file(path)
+        main = read_file(path)
+        yield main
+        yield from _beside(path, main.tree)
     if sets_keys(environ):
         from agent_core.config.environment import environment_layers
 
         yield from environment_layers(environ)
     yield from overrides_layers(overrides)
+
+
+def _beside(path: Path, tree: Mapping[str, Any]) -> Iterator[Layer]:
+    """Read ``agent.<backend>.toml`` beside the file, for the backend that the file names."""
+    section = tree.get("agent")
+    table = section if isinstance(section, Mapping) else {}
+    backend = table.get("backend", table.get("mode"))
+    if isinstance(backend, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", backend):
+        beside = path.with_name(f"{path.stem}.{backend}{path.suffix}")
+        if beside.is_file():
+            yield read_file(beside)
 
 
 def _validated(checking: Checking) -> AgentConfig:

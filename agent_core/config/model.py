@@ -150,6 +150,13 @@ class SyncSection(Section):
     interval: Duration = 10.0
 
 
+Table = Annotated[
+    dict[str, Any],
+    Field(description="a table that the selected backend or another selected plugin reads"),
+]
+"""A table whose keys only a plugin knows: its own schema judges them."""
+
+
 class AgentSection(Section):
     """The agent itself: ``[agent]``."""
 
@@ -175,6 +182,10 @@ class AgentSection(Section):
     scaling_group: Annotated[str, Field(min_length=1)] = "default"
     pid_file: Location | None = None
     sync_container_lifecycles: SyncSection = SyncSection.model_construct()
+    intrinsic: Table = {}
+    resource: Table = {}
+    delay: Table = {}
+    image: Table = {}
 
 
 class PluginsSection(Section):
@@ -190,10 +201,10 @@ class PluginsSection(Section):
 class ContainerSection(Section):
     """What a kernel is made of: ``[container]``; a scratch-size of 0 is without limit."""
 
-    scratch_type: Name = "hostdir"
+    scratch_type: Name | None = None
     scratch_root: Location = Field(default_factory=default_scratch_root)
     scratch_size: Size = 0
-    runner: Name = "default"
+    runner: Name | None = None
     stop_grace: Duration = 10.0
     bind_host: HostName = "127.0.0.1"
     advertised_host: HostName = ""
@@ -272,7 +283,23 @@ class AgentConfig(Section):
     logging: LoggingSection = LoggingSection.model_construct()
     debug: DebugSection = DebugSection.model_construct()
     kernel_lifecycles: KernelLifecyclesSection = KernelLifecyclesSection.model_construct()
+    kernel: Table = {}
+    kernel_creation_ctx: Table = {}
     plugin: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The tables outside of ``[plugin]`` that only plugins read, by dotted name, if filled."""
+        agent = self.agent
+        tables = {
+            "agent.intrinsic": agent.intrinsic,
+            "agent.resource": agent.resource,
+            "agent.delay": agent.delay,
+            "agent.image": agent.image,
+            "kernel": self.kernel,
+            "kernel-creation-ctx": self.kernel_creation_ctx,
+        }
+        return {name: table for name, table in tables.items() if table}
 
     @cached_property
     def paths(self) -> AgentPaths:

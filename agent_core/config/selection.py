@@ -13,8 +13,10 @@ class Selection:
 
     Attributes:
         backend: The one backend to load (``[agent] backend``).
-        scratch: The one scratch manager to load (``[container] scratch-type``).
-        runner: The one kernel runner to load (``[container] runner``).
+        scratch: The one scratch manager to load (``[container] scratch-type``); None takes the one
+            that comes with the backend, and ``hostdir`` where none does.
+        runner: The one kernel runner to load (``[container] runner``); None takes the one that
+            comes with the backend, and ``default`` where none does.
         allow_devices: ``[agent] allow-compute-plugins``; None admits all, empty admits none.
         block_devices: ``[agent] block-compute-plugins``; wins over every allow list.
         allow: ``[plugins] allow``, for every kind; None admits all, empty admits none.
@@ -23,8 +25,8 @@ class Selection:
     """
 
     backend: str = "process"
-    scratch: str = "hostdir"
-    runner: str = "default"
+    scratch: str | None = None
+    runner: str | None = None
     allow_devices: tuple[str, ...] | None = None
     block_devices: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None

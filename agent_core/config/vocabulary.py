@@ -75,12 +75,6 @@ PENDING: Final[Mapping[KeyPath, frozenset[str] | None]] = {
         " force-terminate-abusing-containers kernel-creation-concurrency"
     ),
     ("agent", "utilization-metric"): ANY,
-    ("agent", "intrinsic"): ANY,
-    ("agent", "delay"): ANY,
-    ("agent", "image"): ANY,
-    ("agent", "resource"): ANY,
-    ("kernel",): ANY,
-    ("kernel-creation-ctx",): ANY,
     ("container",): _keys(
         "krunner-volumes kernel-uid kernel-gid stats-type sandbox-type jail-args"
         " scratch-nfs-address scratch-nfs-options alternative-bridge swarm-enabled"

@@ -232,12 +232,13 @@ class ContainerBackend(Plugin):
         """Say in words what an operator should know of this backend on this node."""
         return {}
 
-    def stand_ins(self, config: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    @classmethod
+    def stand_ins(cls, config: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         """Configure agent-core's own plugins for a node that is not this host, by plugin name.
 
-        Pure, and asked before any plugin is opened: ``{"cpu": {"cores": [0, 1]}, "mem": {"size":
-        2**30}}`` are the cores and the memory of the node that this backend simulates. The default
-        is none: the host is the node.
+        Pure, and asked of the class before any plugin is opened: ``{"cpu": {"cores": [0, 1]},
+        "mem": {"size": 2**30}}`` are the cores and the memory of the node that this backend
+        simulates. The default is none: the host is the node.
         """
         return {}
 

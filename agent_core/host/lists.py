@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from agent_core.config.selection import Selection
@@ -90,6 +91,25 @@ def is_isolated(candidate: Candidate, selection: Selection) -> bool:
         and canonical(candidate.dist) not in INLINE
         and inline_list(selection).match(candidate) is None
     )
+
+
+def resolved(selection: Selection, candidates: Iterable[Candidate]) -> Selection:
+    """Fill in what the operator left open: what comes with the backend, else the usual plugin."""
+    found = list(candidates)
+    return replace(
+        selection,
+        scratch=selection.scratch or _companion(selection, "scratch", found) or "hostdir",
+        runner=selection.runner or _companion(selection, "runner", found) or "default",
+    )
+
+
+def _companion(selection: Selection, kind: str, candidates: Sequence[Candidate]) -> str | None:
+    """Find the plugin of a kind that the selected backend's own distribution brings."""
+    homes = {
+        canonical(c.dist) for c in candidates if (c.kind, c.name) == ("backend", selection.backend)
+    }
+    names = [c.name for c in candidates if c.kind == kind and canonical(c.dist) in homes]
+    return min(names, default=None)
 
 
 def terms(candidates: Iterable[Candidate]) -> Iterator[str]:

@@ -51,12 +51,17 @@ class Notice(NamedTuple):
 
 
 def selected_names(selection: Selection) -> dict[str, str]:
-    """Name the one plugin selected of each kind of which only one is loaded."""
-    return {
+    """Name the one plugin selected of each kind of which only one is loaded.
+
+    Args:
+        selection: The operator's choice, resolved.
+    """
+    named = {
         "backend": selection.backend,
         "scratch": selection.scratch,
         "runner": selection.runner,
     }
+    return {kind: name for kind, name in named.items() if name is not None}
 
 
 def install_hint(kind: str, name: str) -> str:

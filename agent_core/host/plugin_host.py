@@ -1,6 +1,6 @@
 """The plugin host as the agent uses it: load what the operator wants, open it, close it.
 
-    host = PluginHost(selection, {"acme": {"mode": "shared"}})
+    host = PluginHost(selection, PluginTables({"acme": {"mode": "shared"}}))
     host.load()                      # scan, decide, import: blocking, before the loop matters
     await host.open_all()            # every plugin in parallel, each with its own deadline
     await host.start_backend(owner="node-1", state_dir="/var/lib/agent-core/node-1/backend")
@@ -34,6 +34,7 @@ from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
 from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import DEFAULT_DEADLINE, Adapter, InlineAdapter, LoadedPlugin
+from agent_core.host.tables import PluginTables
 from agent_core.host.worker_keeper import Listener, WorkerPolicy
 from agent_core.host.workers import Workers
 
@@ -45,7 +46,7 @@ class PluginHost:
 
     Args:
         selection: The operator's choice.
-        plugin_config: For each plugin's name its own section ``[plugin.<name>]``.
+        tables: What the configuration says to plugins.
         candidates: What is installed; by default it is scanned for.
         deadline: Seconds for each call that nobody gives another deadline (``[plugins] deadline``).
         workers: How the worker processes of isolated plugins are kept.
@@ -54,7 +55,7 @@ class PluginHost:
     def __init__(
         self,
         selection: Selection,
-        plugin_config: Mapping[str, Mapping[str, Any]],
+        tables: PluginTables,
         candidates: Iterable[Candidate] | None = None,
         *,
         deadline: float = DEFAULT_DEADLINE,
@@ -65,7 +66,7 @@ class PluginHost:
         self._workers = Workers(workers or WorkerPolicy(), self._tell)
         self._deadline = deadline
         self._selection = selection
-        self._config = plugin_config
+        self._tables = tables
         self._candidates = None if candidates is None else tuple(candidates)
         self._plan = Plan(())
         self._records: tuple[PluginRecord, ...] = ()
@@ -81,6 +82,7 @@ class PluginHost:
         found = survey() if self._candidates is None else Survey(self._candidates)
         self._problems = found.problems
         self._plan = decide(found.candidates, self._selection)
+        self._selection = self._plan.selection
         self._records = records_of(self._plan)
         wanted = [record for record in self._records if record.state is PluginState.FOUND]
         isolated = [r for r in wanted if is_isolated(r.candidate, self._selection)]
@@ -98,9 +100,11 @@ class PluginHost:
         Args:
             deadline: Seconds that no plugin may exceed, whatever deadline it has itself.
         """
+        await self._ask_for_stand_ins(deadline)
         async with asyncio.TaskGroup() as group:
             for plugin in self._loaded:
-                group.create_task(self._open(plugin, deadline))
+                if plugin.record.state is PluginState.FOUND:
+                    group.create_task(self._open(plugin, deadline))
 
     async def start_backend(self, owner: str, state_dir: str) -> LoadedPlugin:
         """Connect the selected backend to its runtime and return it.
@@ -280,9 +284,23 @@ class PluginHost:
         for listener in self._listeners:
             listener(name, why)
 
+    async def _ask_for_stand_ins(self, deadline: float | None) -> None:
+        """Let a backend whose node is not this host say what cpu and mem are to be."""
+        for plugin in self._loaded:
+            if plugin.record.kind != "backend":
+                continue
+            config = self._tables.of(plugin.info, plugin.record.name)
+            if section_fault(plugin.record.name, config, plugin.info.config_schema) is None:
+                seconds = _shorter(plugin.deadline("open"), deadline)
+                try:
+                    stand_ins = await plugin.run("stand_ins", (config,), deadline=seconds)
+                    self._tables.stand_in(plugin.record.name, stand_ins)
+                except AgentError as exc:
+                    record_opening(plugin.record, "stand_ins", exc)
+
     async def _open(self, plugin: LoadedPlugin, deadline: float | None) -> None:
         record = plugin.record
-        config = self._config.get(record.name, {})
+        config = self._tables.of(plugin.info, record.name)
         fault = section_fault(record.name, config, plugin.info.config_schema)
         if fault is not None:
             reason = fault.message

@@ -14,7 +14,7 @@ from agent_core import __version__
 from agent_core.config.selection import Selection
 from agent_core.contracts.versions import CONTRACTS
 from agent_core.host.candidates import Candidate, distinct
-from agent_core.host.lists import allow_lists, block_lists, is_intrinsic
+from agent_core.host.lists import allow_lists, block_lists, is_intrinsic, resolved
 from agent_core.host.notices import (
     SELECTED_BY,
     Notice,
@@ -51,10 +51,17 @@ class Decision(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The decision about every candidate, sorted by kind and name, and remarks on the lists."""
+    """The decision about every candidate, sorted by kind and name, and remarks on the lists.
+
+    Attributes:
+        decisions: One for each candidate.
+        notices: Remarks on the configuration.
+        selection: The operator's choice, with what was left open filled in.
+    """
 
     decisions: tuple[Decision, ...]
     notices: tuple[Notice, ...] = ()
+    selection: Selection = Selection()
 
     @property
     def allowed(self) -> tuple[Candidate, ...]:
@@ -90,10 +97,11 @@ def decide(
         core_version: The version of agent-core to compare distributions' ranges with.
     """
     found = distinct(candidates)
+    selection = resolved(selection, found)
     rules = _Rules(selection, contracts, core_version)
     decisions = tuple(_settle_names([_judge(candidate, rules) for candidate in found]))
     remarks = (*list_notices(found, selection), *_selection_notices(decisions, selection))
-    return Plan(decisions, remarks)
+    return Plan(decisions, remarks, selection)
 
 
 def _judge(candidate: Candidate, rules: _Rules) -> Decision:

@@ -5,8 +5,9 @@ its number. The shared cores are one more device, ``cpu-pool``, which gives thou
 request with a fraction is served by it alone, a whole one never. Configuration, all optional:
 `reserved`, how many cores are kept from kernels, the lowest-numbered first; `shared`, how many of
 the next ones are the pool; `overcommit`, how many kernels may share a core on average, a decimal of
-at least 1; `cores`, the cores to offer instead of those that this process may run on; `root`, where
-``sys`` and ``proc`` are found.
+at least 1; `cores`, the cores to offer instead of those that this process may run on; `simulated`,
+whether they are not this host's, so that nothing of it is said of them; `root`, where ``sys`` and
+``proc`` are found.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class CpuDevice(ComputeDevice):
                 "shared": {"type": "integer", "minimum": 0},
                 "overcommit": {"type": ["string", "number"], "minimum": 1},
                 "cores": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "simulated": {"type": "boolean"},
                 "root": {"type": "string"},
             },
         },
@@ -94,6 +96,7 @@ class CpuDevice(ComputeDevice):
         self._pooled = 0
         self._overcommit = Amount(1)
         self._cores: tuple[int, ...] | None = None
+        self._simulated = False
         self._nodes: Mapping[int, int] = {}
 
     def open(self, config: Mapping[str, Any]) -> None:
@@ -109,7 +112,8 @@ class CpuDevice(ComputeDevice):
         self._overcommit = overcommit("cpu", config.get("overcommit", 1))
         cores = config.get("cores")
         self._cores = None if cores is None else tuple(sorted(set(cores)))
-        self._nodes = node_of_cores(self._root)
+        self._simulated = bool(config.get("simulated"))
+        self._nodes = {} if self._simulated else node_of_cores(self._root)
         if len(self._all()) <= self._reserved:
             raise InvalidConfig(
                 f"cpu: {self._reserved} cores are reserved and no more are there, "
@@ -198,6 +202,8 @@ class CpuDevice(ComputeDevice):
 
     def measure(self, subjects: Sequence[Subject]) -> Sequence[Measurement]:
         """Read the CPU time of the node and of each kernel: by its cgroup, else by its pids."""
+        if self._simulated:
+            return []
         proc = self._root / "proc"
         readings: list[Measurement] = []
         busy = processes.node_cpu_seconds(proc)

@@ -2,7 +2,9 @@
 
 All memory is one device, ``root``. Configuration, all optional: `reserved`, bytes that are kept
 from kernels, as a number or a size such as ``"1g"``; `overcommit`, how much of the rest is
-promised, a decimal of at least 1; `root`, where ``proc`` is found.
+promised, a decimal of at least 1; `size`, the bytes there are instead of the host's; `simulated`,
+whether that memory is not this host's, so that nothing of it is said of it; `root`, where ``proc``
+is found.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class MemDevice(ComputeDevice):
             "properties": {
                 "reserved": {"type": ["integer", "string"], "minimum": 0},
                 "overcommit": {"type": ["string", "number"], "minimum": 1},
+                "size": {"type": ["integer", "string"], "minimum": 1},
+                "simulated": {"type": "boolean"},
                 "root": {"type": "string"},
             },
         },
@@ -78,6 +82,8 @@ class MemDevice(ComputeDevice):
         self._proc = Path("/proc")
         self._reserved = 0
         self._overcommit = Amount(1)
+        self._given: int | None = None
+        self._simulated = False
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Take the configuration.
@@ -88,7 +94,9 @@ class MemDevice(ComputeDevice):
                 decimal of at least 1.
         """
         self._proc = Path(config.get("root", "/")) / "proc"
-        self._reserved = _size(config.get("reserved", 0))
+        self._reserved = _size("reserved", config.get("reserved", 0))
+        self._given = _size("size", config["size"]) if "size" in config else None
+        self._simulated = bool(config.get("simulated"))
         self._overcommit = overcommit("mem", config.get("overcommit", 1))
         if not self._total():
             raise PluginDisabled(f"{self._proc / 'meminfo'} does not say how much memory there is")
@@ -100,6 +108,8 @@ class MemDevice(ComputeDevice):
             )
 
     def _total(self) -> int:
+        if self._given is not None:
+            return self._given
         return processes.node_memory(self._proc).get("MemTotal", 0)
 
     def devices(self) -> Sequence[Device]:
@@ -128,6 +138,8 @@ class MemDevice(ComputeDevice):
 
     def measure(self, subjects: Sequence[Subject]) -> Sequence[Measurement]:
         """Read the memory of the node and of each kernel: by its cgroup, else by its pids."""
+        if self._simulated:
+            return []
         readings: list[Measurement] = []
         node = processes.node_memory(self._proc)
         if "MemTotal" in node and "MemAvailable" in node:
@@ -153,11 +165,11 @@ def _granted(grants: Sequence[Grant]) -> int:
     return sum(grant.amount.value for grant in grants if grant.slot == "mem")
 
 
-def _size(value: int | str) -> int:
+def _size(key: str, value: int | str) -> int:
     try:
         return Amount.parse_size(str(value)).value
     except ValueError as exc:
-        raise InvalidConfig(f"mem: reserved: {exc}") from exc
+        raise InvalidConfig(f"mem: {key}: {exc}") from exc
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -13,6 +13,7 @@ from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.published import KIND as PORT
+from agent_core.kernels.published import ports_of
 from agent_core.kernels.reading import KNOWN, read_records
 from agent_core.kernels.reconcile import Known, plan
 from agent_core.kernels.services import Services
@@ -21,6 +22,8 @@ from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, KernelRow
 
 log = structlog.get_logger(__name__)
+
+RUN_DIR = "run-dir"
 
 
 async def adopt_all(services: Services, owners: Owners) -> list[str]:
@@ -60,9 +63,11 @@ async def _adopt_known(services: Services, owners: Owners) -> list[str]:
     running = [row for row in left if row.state == KernelState.RUNNING]
     listing = await list_containers(services) if running else None
     seen = await look_for(services, running, listing)
-    directories = {h.kernel_id: Path(h.key) for h in holds if h.kind == "run-dir"}
+    held: dict[str, list[HoldRow]] = {}
+    for hold in holds:
+        held.setdefault(hold.kernel_id, []).append(hold)
     for row in left:
-        faults.extend(await _adopt(services, owners, row, seen, directories))
+        faults.extend(await _adopt(services, owners, row, seen, held.get(row.kernel_id, ())))
     return faults
 
 
@@ -99,7 +104,7 @@ async def _adopt(
     owners: Owners,
     row: KernelRow,
     seen: Sightings,
-    directories: Mapping[str, Path],
+    holds: Sequence[HoldRow],
 ) -> Iterable[str]:
     kernel_id = row.kernel_id
     try:
@@ -111,8 +116,9 @@ async def _adopt(
             because=action.because,
         )
         # The runner was started with the directory of that time.
-        directory = directories.get(kernel_id) or run_dir(services.settings.run_root, kernel_id)
-        await owners.adopt(row, action.ending, directory)
+        directory = next((Path(hold.key) for hold in holds if hold.kind == RUN_DIR), None)
+        directory = directory or run_dir(services.settings.run_root, kernel_id)
+        await owners.adopt(row, action.ending, directory, tuple(ports_of(holds)))
     except Exception as exc:  # one bad kernel must not keep the agent from starting
         log.exception("a kernel cannot be taken over", kernel_id=kernel_id)
         return [f"kernel {kernel_id} cannot be taken over: {type(exc).__name__}: {exc}"]

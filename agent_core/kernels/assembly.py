@@ -13,7 +13,7 @@ from agent_core.contracts.device import Claim
 from agent_core.contracts.edits import MergedEdits
 from agent_core.contracts.scratch import Scratch
 from agent_core.kernels.claims import claim_from_data
-from agent_core.kernels.runner.runs import Runs
+from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.service_ports import ServicePort
 from agent_core.kernels.spec import KernelSpec
 from agent_core.ledger import HoldRow
@@ -38,7 +38,7 @@ class Assembly:
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)
     paths: Paths | None = None
-    runs: Runs | None = None
+    runs: Execution | None = None
     warnings: list[str] = field(default_factory=list)
 
     def next(self, incarnation: int, container: str, held: Iterable[HoldRow]) -> Assembly:

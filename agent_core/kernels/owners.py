@@ -8,12 +8,14 @@ from pathlib import Path
 
 import structlog
 
+from agent_core.contracts.backend import PublishedPort
 from agent_core.contracts.errors import AgentError, WrongState
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.journal import Journal, begin
 from agent_core.kernels.owner import Owner
-from agent_core.kernels.runner.runs import Runs
+from agent_core.kernels.runner.execution import Execution
+from agent_core.kernels.runner.making import make_execution
 from agent_core.kernels.services import Services
 from agent_core.kernels.spec import Faults, read_spec
 from agent_core.kernels.states import NEVER_WHOLE, KernelState, Reason
@@ -141,7 +143,13 @@ class Owners:
         finally:
             del self._starting[kernel_id]
 
-    async def adopt(self, row: KernelRow, ending: Ending | None, run_dir: Path) -> None:
+    async def adopt(
+        self,
+        row: KernelRow,
+        ending: Ending | None,
+        run_dir: Path,
+        ports: tuple[PublishedPort, ...] = (),
+    ) -> None:
         """Take a kernel over that an earlier agent left; `ending` is posted at once."""
         spec = {**row.spec, "kernel_id": row.kernel_id, "session_id": row.session_id}
         build = Assembly(
@@ -149,14 +157,33 @@ class Owners:
             incarnation=row.incarnation,
             container=row.container or "",
             run_dir=run_dir,
+            ports=ports,
         )
         if ending is None and row.state == KernelState.RUNNING:
-            build.runs = await _link(row, run_dir)
+            build.runs = await self._resumed(build)
         owner = self._own(Journal(self._services.ledger, self._services.bus, row), build)
         if row.ended_at is not None:
             self.ended(owner)
         if ending is not None:
             owner.post(ending)
+
+    async def _resumed(self, build: Assembly) -> Execution | None:
+        """Take up the kernel's runner again; where that fails the kernel runs on without it."""
+        kernel_id = build.spec.kernel_id
+        try:
+            runs = make_execution(
+                self._services.backend,
+                kernel_id,
+                build.incarnation,
+                build.container,
+                build.run_dir,
+                build.ports,
+            )
+            await runs.resume()
+        except (AgentError, OSError) as exc:
+            log.warning("no code can be run in a kernel", kernel_id=kernel_id, error=str(exc))
+            return None
+        return runs
 
     def _own(self, journal: Journal, build: Assembly) -> Owner:
         owner = Owner(
@@ -232,18 +259,6 @@ class Owners:
         await _settle(tasks, _CANCEL_DEADLINE)
         for owner in self:  # a task that was cancelled before it began has closed nothing
             await owner.disconnect()
-
-
-async def _link(row: KernelRow, run_dir: Path) -> Runs | None:
-    """Listen for the kernel's runner again; where that fails the kernel runs on without it."""
-    runs = Runs(row.kernel_id, row.incarnation, run_dir)
-    try:
-        await asyncio.to_thread(run_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
-        await runs.link.open()
-    except (AgentError, OSError) as exc:
-        log.warning("no code can be run in a kernel", kernel_id=row.kernel_id, error=str(exc))
-        return None
-    return runs
 
 
 async def _settle(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:

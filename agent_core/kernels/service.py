@@ -21,7 +21,7 @@ from agent_core.kernels.explaining import explanation_of
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.owner import Owner
 from agent_core.kernels.owners import Owners
-from agent_core.kernels.runner.runs import Runs
+from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.services import Services
 from agent_core.kernels.sessions import new_id, no_session, session_rows
 from agent_core.kernels.states import KernelState
@@ -178,7 +178,7 @@ class KernelService:
         async for item in bus.watch(whole, since=since, follow=follow, progress=progress):
             yield item
 
-    async def runs(self, kernel_id: str) -> Runs:
+    async def runs(self, kernel_id: str) -> Execution:
         """Find the runs of a running kernel.
 
         Raises:

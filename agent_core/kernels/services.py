@@ -66,7 +66,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services that steps and owners call."""
+    """The services that steps and owners call.
+
+    Attributes:
+        runner: What starts in each container; None where the backend brings its own.
+    """
 
     settings: Settings
     ledger: Ledger
@@ -75,7 +79,7 @@ class Services:
     devices: DeviceService
     backend: ContainerBackend
     scratch: LoadedPlugin
-    runner: KernelRunner
+    runner: KernelRunner | None
     logs: LogStore
     ports: PortPool
     sharing: Sharing = field(default_factory=Sharing)

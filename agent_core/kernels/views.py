@@ -98,14 +98,14 @@ def _ports(host: str, holds: Sequence[HoldRow]) -> list[m.PortRow]:
 def _runner(owner: Owner | None) -> Literal["connected", "disconnected", "none"]:
     if owner is None or owner.build.runs is None:
         return "none"
-    return "connected" if owner.build.runs.link.connected else "disconnected"
+    return "connected" if owner.build.runs.connected else "disconnected"
 
 
 def _offences(owner: Owner | None) -> list[str]:
     runs = None if owner is None else owner.build.runs
-    if runs is None or not runs.link.offences:
+    if runs is None or not runs.offences:
         return []
-    times, last = runs.link.offences, runs.link.offence
+    times, last = runs.offences, runs.offence
     return [f"its runner's socket was misused, {times} times since the agent began: {last}"]
 
 

@@ -43,6 +43,14 @@ the log and by `agentctl config check`, and do nothing yet. Any other unknown ke
 the nearest known key as a suggestion.
 
 """
+_HANDED = """
+## Tables of plugins outside of [plugin] { #handed }
+
+These tables are handed as they are to the plugins that are selected and declare them, and judged by
+their schemas. Where no plugin that is loaded reads one, that is announced at the start. A file
+`agent.<backend>.toml` beside `agent.toml` is laid over it.
+
+"""
 _PLUGIN = """
 ## [plugin.NAME] { #plugin-name }
 
@@ -80,10 +88,22 @@ MEANINGS: Mapping[str, str] = {
         "resident memory beyond which a plugin's worker is started again; 0: no limit"
     ),
     "plugins.deadline": "how long opening one plugin may take",
-    "container.scratch-type": "the one scratch plugin to load",
+    "agent.intrinsic": "the cores and the memory of a simulated node; for the dummy backend",
+    "agent.resource": "the same, as `cpu.num-core` and `memory.size`; for the dummy backend",
+    "agent.delay": "how long a simulated runtime takes; for the dummy backend",
+    "agent.image": "the images of a simulated node; for the dummy backend",
+    "kernel": "how simulated kernels behave; for the dummy backend",
+    "kernel-creation-ctx": "how long the parts of a simulated create take; for the dummy backend",
+    "container.scratch-type": (
+        "the one scratch plugin to load; by default the one that comes with the backend, else "
+        "`hostdir`"
+    ),
     "container.scratch-root": "where scratch storage is made",
     "container.scratch-size": "the size of a kernel's scratch; 0 is without limit",
-    "container.runner": "the one kernel runner to load",
+    "container.runner": (
+        "the one kernel runner to load; by default the one that comes with the backend, else "
+        "`default`"
+    ),
     "container.stop-grace": "how long a container may take to end before it is killed",
     "container.bind-host": (
         "the address that kernels' ports are published on; `0.0.0.0` is all of this node's"
@@ -138,6 +158,11 @@ MEANINGS: Mapping[str, str] = {
 }
 """What each key means."""
 
+_TABLES = (
+    *("agent.intrinsic", "agent.resource", "agent.delay", "agent.image"),
+    *("kernel", "kernel-creation-ctx"),
+)
+
 
 def page() -> str:
     """Write every key of the model, the aliases and the pending keys."""
@@ -148,8 +173,13 @@ def page() -> str:
     first = "The file named by `-f`; without it the first of these that exists:\n\n"
     parts = [_HEAD, first, places, _ENVIRONMENT, _short_variables()]
     parts += list(_sections(AgentConfig, ()))
-    parts += [_PLUGIN, _ALIASES, _aliases(), _PENDING, _pending()]
+    parts += [_PLUGIN, _HANDED, _handed(), _ALIASES, _aliases(), _PENDING, _pending()]
     return "".join(parts)
+
+
+def _handed() -> str:
+    rows = [[code(f"[{key}]"), MEANINGS[key]] for key in _TABLES]
+    return table(["table", "meaning"], rows)
 
 
 def _short_variables() -> str:

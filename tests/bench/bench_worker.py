@@ -16,6 +16,7 @@ import agents
 from agent_core.config.selection import Selection
 from agent_core.host.candidates import scan
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.tables import PluginTables
 from agent_core.testing.distributions import fake_distribution, on_path
 
 CALLS = 3000
@@ -41,7 +42,7 @@ def register_device(): return Acme
 
 async def measured(site: Path, *inline: str) -> dict[str, float]:
     """Microseconds of a call by a plugin in a worker or inline, and the worker's memory."""
-    host = PluginHost(Selection(inline=inline), {}, scan([str(site)]))
+    host = PluginHost(Selection(inline=inline), PluginTables(), scan([str(site)]))
     host.load()
     await host.open_all()
     try:

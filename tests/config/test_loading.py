@@ -133,7 +133,14 @@ commit = 10.0
     )
     loaded = read(path)
     assert loaded.config.agent.backend == "dummy"
-    assert len(loaded.warnings) == 5
+    assert loaded.config.sections == {
+        "agent.intrinsic": {"cpu": {"core-indexes": [0, 1]}},
+        "agent.delay": {"scan-image": 0.1},
+        "agent.image": {"already-have": {"cr.backend.ai/multiarch/python:3.9-ubuntu20.04": ""}},
+        "kernel": {"use-fake-code-runner": True, "delay": {"commit": 10.0}},
+        "kernel-creation-ctx": {"delay": {"spawn": 0.1}},
+    }
+    assert loaded.warnings == ()
 
 
 def test_every_fault_is_reported_at_once_with_its_line_and_a_suggestion(write: Write) -> None:
@@ -456,3 +463,17 @@ def test_a_range_that_has_the_port_of_the_rpc_in_it_is_told(write: Write) -> Non
     assert "rpc-listen-addr, 6011" in warning
     text = '[agent]\nrpc-listen-addr = "none"\n[container]\nport-range = [6000, 7000]\n'
     assert read(write(text)).warnings == ()
+
+
+def test_a_file_of_the_backend_beside_the_file_is_laid_over_it(
+    write: Write, tmp_path: Path
+) -> None:
+    path = write('[agent]\nbackend = "dummy"\n[kernel.delay]\ncommit = 10.0\n[agent.delay]\n')
+    beside = tmp_path / "agent.dummy.toml"
+    beside.write_text("[kernel.delay]\ncommit = 5.0\n[agent.resource.cpu]\nnum-core = 4\n")
+    loaded = read(path)
+    assert loaded.config.kernel == {"delay": {"commit": 5.0}}
+    assert loaded.config.agent.resource == {"cpu": {"num-core": 4}}
+    assert loaded.origins["kernel.delay.commit"] == str(beside)
+    path.write_text('[agent]\nbackend = "process"\n')
+    assert read(path).config.kernel == {}

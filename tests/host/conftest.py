@@ -12,6 +12,7 @@ import pytest
 from agent_core.config.selection import Selection
 from agent_core.host.candidates import scan
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.tables import PluginTables
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.testing.distributions import fake_distribution, on_path
 
@@ -122,7 +123,10 @@ class Site:
         if not isolated:
             selection.setdefault("inline", tuple(self._dists))
         host = PluginHost(
-            Selection(**selection), config or {}, scan([str(self.path)]), workers=workers
+            Selection(**selection),
+            PluginTables(config or {}),
+            scan([str(self.path)]),
+            workers=workers,
         )
         host.load()
         return host

@@ -432,7 +432,8 @@ import asyncio, sys
 sys.path.insert(0, {str(site.path)!r})
 from agent_core.config.selection import Selection
 from agent_core.host.plugin_host import PluginHost
-host = PluginHost(Selection(), {{}})
+from agent_core.host.tables import PluginTables
+host = PluginHost(Selection(), PluginTables())
 host.load()
 asyncio.run(host.open_all(0.1))
 print(host.record("bad").state)

@@ -10,6 +10,7 @@ from agent_core.config.selection import Selection
 from agent_core.contracts.errors import AmbiguousId, NotFound, PluginError
 from agent_core.host.plugin_host import PluginHost
 from agent_core.host.states import PluginState as S
+from agent_core.host.tables import PluginTables
 from agent_core.host.why import explain
 from agent_core.wire.models import PluginDetail, PluginRow
 
@@ -105,7 +106,7 @@ def test_asking_for_what_failed_says_why(site):
 
 def test_asking_before_anything_was_loaded_is_told_apart():
     with pytest.raises(PluginError, match="has not loaded anything yet"):
-        _ = PluginHost(Selection(), {}, ()).backend
+        _ = PluginHost(Selection(), PluginTables(), ()).backend
 
 
 def test_records_are_found_by_name_kind_and_distribution(site):
@@ -206,6 +207,6 @@ def test_a_state_that_cannot_follow_is_a_defect_and_changes_nothing(site):
 
 
 def test_without_candidates_the_interpreters_own_path_is_scanned():
-    host = PluginHost(Selection(allow=()), {})
+    host = PluginHost(Selection(allow=()), PluginTables())
     host.load()
     assert {r.name for r in host.records() if r.candidate.dist == "agent-core"} == {"cpu", "mem"}

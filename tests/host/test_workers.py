@@ -591,8 +591,9 @@ import asyncio, os, sys, threading
 sys.path.insert(0, {site!r})
 from agent_core.config.selection import Selection
 from agent_core.host.plugin_host import PluginHost
+from agent_core.host.tables import PluginTables
 async def main():
-    host = PluginHost(Selection(inline={inline!r}), {{}})
+    host = PluginHost(Selection(inline={inline!r}), PluginTables())
     host.load()
     await host.open_all()
     worker = host.detail("acme")["worker"]

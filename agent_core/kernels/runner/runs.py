@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from agent_core.contracts.errors import AgentError, Conflict, KernelFailed, RunnerUnavailable
-from agent_core.contracts.runner import RunStatus
+from agent_core.contracts.errors import (
+    AgentError,
+    Conflict,
+    KernelFailed,
+    RunnerUnavailable,
+    Unsupported,
+)
+from agent_core.contracts.runner import RunStatus, ServiceState
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Hello, Report
 from agent_core.kernels.runner.waiting import WaitingRun
@@ -29,10 +36,51 @@ class Runs:
     def __init__(self, kernel_id: str, incarnation: int, run_dir: Path) -> None:
         self.kernel_id = kernel_id
         self.link = RunnerLink(kernel_id, incarnation, run_dir, self._deliver, self._greeted)
+        self._run_dir = run_dir
         self._runs: dict[str, WaitingRun] = {}
         self._others: set[str] = set()
         self._stream = ""
         self._detached = False
+
+    @property
+    def offences(self) -> int:
+        """How often a peer broke the protocol."""
+        return self.link.offences
+
+    @property
+    def offence(self) -> str:
+        """What the last offence was."""
+        return self.link.offence
+
+    @property
+    def connected(self) -> bool:
+        """Whether a runner is connected now."""
+        return self.link.connected
+
+    async def open(self) -> None:
+        """Listen for the runner; see `RunnerLink.open`."""
+        await self.link.open()
+
+    async def resume(self) -> None:
+        """Listen again for a runner that an earlier agent listened for."""
+        await asyncio.to_thread(self._run_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await self.link.open()
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Wait until the runner is connected; see `RunnerLink.wait_connected`."""
+        await self.link.wait_connected(timeout)
+
+    async def services(self) -> Sequence[ServiceState]:
+        """List the services that were started: none, since this runner starts none."""
+        return ()
+
+    async def start_service(self, name: str, options: Mapping[str, str]) -> ServiceState:
+        """Refuse: services of a kernel begin with its image or with code that runs in it."""
+        raise Unsupported(f"the runner of kernel {self.kernel_id} cannot start {name!r}")
+
+    async def shutdown_service(self, name: str) -> None:
+        """Refuse, as `start_service` does."""
+        raise Unsupported(f"the runner of kernel {self.kernel_id} cannot end {name!r}")
 
     async def execute(self, params: ExecuteCode) -> AsyncIterator[OutputItem | RunResult]:
         """Run code and yield what it says, the result last; abandoning it interrupts the run.

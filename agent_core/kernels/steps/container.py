@@ -77,13 +77,15 @@ class ContainerStep(Step):
         scratch = build.scratch.path
         host = Paths(
             scratch=scratch,
-            config=str(Path(scratch) / CONFIG),
+            config=str(Path(scratch) / CONFIG) if scratch else "",
             runner="",
             run=str(build.run_dir),
         )
         return self.services.backend.paths(host)
 
     def _launch(self, build: Assembly, paths: Paths) -> Launch:
+        if self.services.runner is None:
+            return Launch(argv=())  # the backend brings its own
         labels = build.image.labels if build.image else {}
         context = LaunchContext(
             kernel_id=build.spec.kernel_id,

@@ -17,4 +17,4 @@ class RunnerStep(Step):
     async def take(self, build: Assembly) -> None:
         """Wait until the runner is connected."""
         if build.runs is not None:
-            await build.runs.link.wait_connected(self.services.settings.init_timeout)
+            await build.runs.wait_ready(self.services.settings.init_timeout)

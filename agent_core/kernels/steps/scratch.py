@@ -48,8 +48,9 @@ class ScratchStep(Step):
                 stage="create",
             )
         build.scratch = made
-        async with asyncio.timeout(self.services.settings.call_timeout):
-            await asyncio.to_thread(_layout, Path(made.path))
+        if made.path:  # a simulated scratch is nowhere
+            async with asyncio.timeout(self.services.settings.call_timeout):
+                await asyncio.to_thread(_layout, Path(made.path))
 
     async def give_back(self, hold: HoldRow) -> None:
         """Destroy the scratch with all that is in it."""
