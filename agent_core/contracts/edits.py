@@ -248,10 +248,11 @@ class MergedEdits:
         final = merged.resolve()
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_resolved")
 
     def __init__(self, entries: Mapping[str, _Entries] | None = None) -> None:
         self._entries: dict[str, _Entries] = {**(entries or {})}
+        self._resolved: ContainerEdits | None = None
 
     @classmethod
     def of(cls, source: str, edits: ContainerEdits) -> MergedEdits:
@@ -262,8 +263,11 @@ class MergedEdits:
         """
         entries: dict[str, _Entries] = {}
         for name, rule in _RULES.items():
+            said_of_field = getattr(edits, name)
+            if not said_of_field:
+                continue
             of_field = entries.setdefault(name, {})
-            for key, value in rule.split(getattr(edits, name)):
+            for key, value in rule.split(said_of_field):
                 said = of_field.get(key, {})
                 of_field[key] = _by_source(name, key, rule, said, {source: value})
         _refuse_two_kinds_of_variable(entries)
@@ -282,12 +286,18 @@ class MergedEdits:
         return merged
 
     def __or__(self, other: MergedEdits) -> MergedEdits:
-        merged = {name: self._merge_field(name, rule, other) for name, rule in _RULES.items()}
+        mine, theirs = self._entries, other._entries
+        merged = {
+            name: self._merge_field(name, _RULES[name], other)
+            for name in (*mine, *(name for name in theirs if name not in mine))
+        }
         _refuse_two_kinds_of_variable(merged)
         return MergedEdits(merged)
 
     def _merge_field(self, name: str, rule: _Rule, other: MergedEdits) -> _Entries:
         mine, theirs = self._entries.get(name, {}), other._entries.get(name, {})
+        if not (mine and theirs):
+            return mine or theirs
         result: _Entries = {}
         for key in mine.keys() | theirs.keys():
             by_source = _by_source(name, key, rule, mine.get(key, {}), theirs.get(key, {}))
@@ -306,11 +316,15 @@ class MergedEdits:
 
     def resolve(self) -> ContainerEdits:
         """Apply every field's law and return one set of edits."""
-        values: dict[str, Any] = {}
-        for name, rule in _RULES.items():
-            entries = self._entries.get(name, {})
-            values[name] = rule.join({k: rule.law(name, k, entries[k]) for k in sorted(entries)})
-        return ContainerEdits(**values)
+        if self._resolved is None:
+            self._resolved = ContainerEdits(
+                **{name: self._joined(name, entries) for name, entries in self._entries.items()}
+            )
+        return self._resolved
+
+    def _joined(self, name: str, entries: _Entries) -> Any:
+        rule = _RULES[name]
+        return rule.join({key: rule.law(name, key, entries[key]) for key in sorted(entries)})
 
     def sources(self, field_name: str, key: str = "") -> tuple[str, ...]:
         """Name the plugins that gave this entry, in order."""

@@ -146,6 +146,9 @@ class PluginInfo:
         metrics: The series it measures.
         capabilities: What it can do; what is absent is unknown.
         deadlines: Seconds for each method that needs other than the host's default.
+        instant: Methods that only compute: no input or output, no lock, some microseconds. The
+            host calls them at once, in its own loop, for those whom it trusts with that: agent-core
+            itself and the distribution of the selected backend.
     """
 
     kind: str
@@ -158,6 +161,7 @@ class PluginInfo:
     metrics: tuple[MetricInfo, ...] = ()
     capabilities: Mapping[str, Support] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
+    instant: tuple[str, ...] = ()
 
     def slot(self, name: str) -> SlotInfo | None:
         """Find how a slot is declared: by its full name first, then by the first glob."""

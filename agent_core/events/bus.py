@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -23,6 +23,26 @@ _PROGRESS_KEPT = 256
 """Progress that a watcher has not taken yet; older items are dropped: they are not durable."""
 
 
+class _Progress(NamedTuple):
+    """What was told; it becomes an item only where somebody watches."""
+
+    name: str
+    at: float
+    kernel_id: str
+    session_id: str
+    data: Mapping[str, Any]
+
+    def item(self) -> EventItem:
+        return EventItem(
+            id=None,
+            name=self.name,
+            at=self.at,
+            kernel_id=self.kernel_id,
+            session_id=self.session_id,
+            data=dict(self.data),
+        )
+
+
 class _Watcher:
     """What one watcher waits for: a wake-up for durable events, and progress itself."""
 
@@ -31,7 +51,7 @@ class _Watcher:
     def __init__(self, kernel_id: str | None, *, wants_progress: bool) -> None:
         self.kernel_id = kernel_id
         self.wants_progress = wants_progress
-        self.progress: deque[EventItem] = deque(maxlen=_PROGRESS_KEPT)
+        self.progress: deque[_Progress] = deque(maxlen=_PROGRESS_KEPT)
         self.woken = asyncio.Event()
 
     def concerns(self, kernel_id: str | None) -> bool:
@@ -53,7 +73,7 @@ class EventBus:
         self._ledger = ledger
         self._log_events = log_events
         self._watchers: set[_Watcher] = set()
-        self._unsettled: dict[str, deque[EventItem]] = {}
+        self._unsettled: dict[str, deque[_Progress]] = {}
 
     def published(self, events: Iterable[EventRow]) -> None:
         """Wake the watchers of events that have just become durable."""
@@ -73,15 +93,11 @@ class EventBus:
 
         It is remembered until `settled`, for those who begin to watch in the middle.
         """
-        item = EventItem(
-            id=None,
-            name=name,
-            at=clock.wall(),
-            kernel_id=kernel_id,
-            session_id=session_id,
-            data=dict(data),
-        )
-        self._unsettled.setdefault(kernel_id, deque(maxlen=_PROGRESS_KEPT)).append(item)
+        item = _Progress(name, clock.wall(), kernel_id, session_id, data)
+        told = self._unsettled.get(kernel_id)
+        if told is None:
+            told = self._unsettled[kernel_id] = deque(maxlen=_PROGRESS_KEPT)
+        told.append(item)
         for watcher in self._watchers:
             if watcher.wants_progress and watcher.concerns(kernel_id):
                 watcher.progress.append(item)
@@ -125,7 +141,8 @@ class EventBus:
     def _in_order(self, watcher: _Watcher, batch: list[EventRow]) -> list[EventItem]:
         # Merged, not sorted: a clock that is set back must not change the order of events.
         durable = (_item(event) for event in batch)
-        items = [*heapq.merge(durable, watcher.progress, key=lambda item: item.at)]
+        progress = (told.item() for told in watcher.progress)
+        items = [*heapq.merge(durable, progress, key=lambda item: item.at)]
         watcher.progress.clear()
         return items
 

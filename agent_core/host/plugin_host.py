@@ -29,7 +29,7 @@ from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
 from agent_core.host.lists import is_isolated
 from agent_core.host.notices import SELECTED_BY, Notice, selected_names
 from agent_core.host.outcomes import record_failure, record_import, record_opening
-from agent_core.host.policy import Plan, decide
+from agent_core.host.policy import Plan, decide, is_trusted
 from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
 from agent_core.host.stray_workers import StrayWorkers
@@ -274,7 +274,10 @@ class PluginHost:
         where = "" if isinstance(adapter, InlineAdapter) else ", in a worker"
         detail = f"{cls} in {load_ms:.1f} ms{where}"
         record.note("import", "loaded", detail, load_ms=load_ms, info=info)
-        self._loaded.append(LoadedPlugin(record, info, adapter, self._deadline, self._observe))
+        trusted = is_trusted(record.candidate, self._plan)
+        self._loaded.append(
+            LoadedPlugin(record, info, adapter, self._deadline, self._observe, trusted=trusted)
+        )
 
     def _observe(self, plugin: LoadedPlugin) -> None:
         for observer in self._observers:

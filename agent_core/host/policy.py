@@ -23,7 +23,7 @@ from agent_core.host.notices import (
     selected_names,
     suggestion,
 )
-from agent_core.host.requirement import admits, canonical
+from agent_core.host.requirement import CORE, admits, canonical
 from agent_core.host.states import PluginState, TrailStep
 
 
@@ -102,6 +102,13 @@ def decide(
     decisions = tuple(_settle_names([_judge(candidate, rules) for candidate in found]))
     remarks = (*list_notices(found, selection), *_selection_notices(decisions, selection))
     return Plan(decisions, remarks, selection)
+
+
+def is_trusted(candidate: Candidate, plan: Plan) -> bool:
+    """Whether it may run on the agent's loop: ours, or of the selected backend's distribution."""
+    backends = (c for c in plan.allowed if c.kind == "backend")
+    homes = {CORE, *(canonical(backend.dist) for backend in backends)}
+    return canonical(candidate.dist) in homes
 
 
 def _judge(candidate: Candidate, rules: _Rules) -> Decision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, overload
 
@@ -69,6 +69,13 @@ class Adapter(Protocol):
         """Learn, on the loop, that a call was abandoned; frees its thread where that can be."""
         ...
 
+    def overrides(self, methods: Sequence[str]) -> bool:
+        """Say whether the class has one of these methods of its own, or may have."""
+        ...
+
+
+_CONTRACTS: Final = "agent_core.contracts."
+
 
 class InlineAdapter:
     """The plugin's object in this process."""
@@ -94,6 +101,11 @@ class InlineAdapter:
     def overdue(self, method: str, deadline: float) -> None:
         """Leave the thread to itself: nothing can stop it here."""
 
+    def overrides(self, methods: Sequence[str]) -> bool:
+        """Look at where the class has each method from."""
+        found = (getattr(self._class, method) for method in methods)
+        return any(not method.__module__.startswith(_CONTRACTS) for method in found)
+
 
 class LoadedPlugin:
     """A plugin that was imported, as the rest of the agent uses it.
@@ -104,6 +116,7 @@ class LoadedPlugin:
         adapter: Where it lives.
         default_deadline: Seconds that a method may take which nobody says more of.
         changed: Told, on the loop, of each change of its state.
+        trusted: Whether its instant methods are called on the loop, in no lane.
 
     Attributes:
         record: Its record.
@@ -117,12 +130,15 @@ class LoadedPlugin:
         adapter: Adapter,
         default_deadline: float = DEFAULT_DEADLINE,
         changed: Callable[[LoadedPlugin], None] = lambda _: None,
+        *,
+        trusted: bool = False,
     ) -> None:
         self._default_deadline = default_deadline
         self._changed = changed
         self.record = record
         self._info = info
         self._adapter = adapter
+        self._instant = frozenset(info.instant if trusted else ())
         self.is_down = False
         self._lanes = {
             name: Lane(
@@ -205,12 +221,30 @@ class LoadedPlugin:
         deadline: float | None = None,
     ) -> Any:
         """Call a method whatever the plugin's state, as opening and closing need it."""
+        if method in self._instant:
+            return self._at_once(method, args)
         name = lane or LANE_OF.get((self.record.kind, method), "control")
         if name not in self._lanes:
             raise InternalError(f"{self.record.label} has no lane {name!r}")
         action = partial(self._adapter.invoke, method, args)
         seconds = self.deadline(method) if deadline is None else deadline
         return await self._lanes[name].call(action, method, seconds)
+
+    def _at_once(self, method: str, args: tuple[Any, ...]) -> Any:
+        try:
+            return self._adapter.invoke(method, args)
+        except AgentError:
+            raise
+        except Exception as exc:
+            what = f"{self.record.label} failed in {method}(): {said(exc)}"
+            raise PluginError(what, plugin=self.record.name, stage=method) from exc
+
+    def overrides(self, *methods: str) -> bool:
+        """Whether it does more in one of these methods than its contract does by default.
+
+        What lives in another process is taken to do so.
+        """
+        return self._adapter.overrides(methods)
 
     async def guard(self, awaitable: Awaitable[R], method: str, deadline: float | None = None) -> R:
         """Await what an asynchronous method returned, with a deadline and our errors.

@@ -76,6 +76,7 @@ class CpuDevice(ComputeDevice):
                 display_icon="cpu",
             ),
         ),
+        instant=("describe",),
         metrics=(
             MetricInfo(
                 "cpu_used", "seconds", MetricType.COUNTER, MetricScope.KERNEL, "CPU time used"
@@ -98,6 +99,7 @@ class CpuDevice(ComputeDevice):
         self._cores: tuple[int, ...] | None = None
         self._simulated = False
         self._nodes: Mapping[int, int] = {}
+        self._pool_cpuset = Cpuset(())
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Take the configuration and learn the NUMA nodes.
@@ -126,6 +128,7 @@ class CpuDevice(ComputeDevice):
                 "so no kernel can have a whole one",
                 hint="Lower [resource] shared-cpu.",
             )
+        self._pool_cpuset = self._bound(self._pool_cores())
 
     def devices(self) -> Sequence[Device]:
         """List the cores: the reserved ones offer nothing, the shared ones through their pool.
@@ -184,21 +187,25 @@ class CpuDevice(ComputeDevice):
 
         A part of the pool may run on all of its cores, for so much time as the part is.
         """
-        cores = sorted({core for grant in grants for core in self._cores_of(grant)})
-        if not cores:
+        if not grants:
             return ContainerEdits()
-        nodes = self._near(cores)
-        mems = tuple(sorted(node for node in nodes if node is not None))
         millicores = sum(grant.amount.quanta(Amount(1, 3)) or 0 for grant in grants)
-        return ContainerEdits(
-            cpuset=Cpuset(tuple(cores), () if None in nodes else mems),
-            limits={"cpus": millicores},
-        )
+        return ContainerEdits(cpuset=self._cpuset(grants), limits={"cpus": millicores})
 
-    def _cores_of(self, grant: Grant) -> Sequence[int]:
-        if grant.device_id == _POOL:
-            return self._pool_cores()
-        return [int(grant.device_id.removeprefix("cpu"))]
+    def _cpuset(self, grants: Sequence[Grant]) -> Cpuset:
+        ids = {grant.device_id for grant in grants}
+        if ids == {_POOL}:
+            return self._pool_cpuset
+        cores = {int(each.removeprefix("cpu")) for each in ids - {_POOL}}
+        if _POOL in ids:
+            cores.update(self._pool_cores())
+        return self._bound(cores)
+
+    def _bound(self, cores: Iterable[int]) -> Cpuset:
+        cpus = tuple(sorted(cores))
+        nodes = self._near(cpus)
+        mems = tuple(sorted(node for node in nodes if node is not None))
+        return Cpuset(cpus, () if None in nodes else mems)
 
     def measure(self, subjects: Sequence[Subject]) -> Sequence[Measurement]:
         """Read the CPU time of the node and of each kernel: by its cgroup, else by its pids."""

@@ -72,6 +72,7 @@ class MemDevice(ComputeDevice):
                 number_format=NumberFormat(binary=True),
             ),
         ),
+        instant=("describe",),
         metrics=(
             MetricInfo("mem", "bytes", MetricType.GAUGE, MetricScope.KERNEL, "memory in use"),
             MetricInfo("mem", "bytes", MetricType.GAUGE, MetricScope.NODE, "memory in use"),

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_core.contracts.errors import AgentError, PluginError, PluginTimeout
+from agent_core.kernels.begun import Begun
 
 if TYPE_CHECKING:
     from agent_core.kernels.services import Services
@@ -60,8 +61,11 @@ async def _bounded(services: Services, answer: Awaitable[T], method: str, second
     name = services.backend.info.name
     bound = asyncio.timeout(seconds)
     try:
+        begun = Begun(answer)
+        if begun.is_done:
+            return begun.result()
         async with bound:
-            return await answer
+            return await begun
     except AgentError:
         raise
     except asyncio.CancelledError as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.service_ports import ServicePort
 from agent_core.kernels.spec import KernelSpec
-from agent_core.ledger import HoldRow
+from agent_core.ledger import HoldRow, KernelRow
 
 _PARTS: Final = ("incarnation", "kind", "number")
 """What a container's name has after the kernel."""
@@ -24,7 +24,10 @@ _PARTS: Final = ("incarnation", "kind", "number")
 
 @dataclass(slots=True)
 class Assembly:
-    """The parts of one incarnation; each step fills in what the later ones need."""
+    """The parts of one incarnation; each step fills in what the later ones need.
+
+    `row` and `held` are what the ledger has of the kernel while a step takes what it has named.
+    """
 
     spec: KernelSpec
     incarnation: int
@@ -40,6 +43,8 @@ class Assembly:
     paths: Paths | None = None
     runs: Execution | None = None
     warnings: list[str] = field(default_factory=list)
+    row: KernelRow | None = None
+    held: Sequence[HoldRow] = ()
 
     def next(self, incarnation: int, container: str, held: Iterable[HoldRow]) -> Assembly:
         """Begin the next incarnation with what this one leaves to it."""

@@ -89,6 +89,7 @@ class Building:
             ledger_seconds = self._journal.ledger_seconds - ledger_before
             self.timings.append((step.name, seconds, ledger_seconds))
             self._tell(step, "held", seconds=round(seconds, 6))
+        self._build.row, self._build.held = None, ()
         self.go_on()
 
     def gathered(self) -> dict[str, Any]:
@@ -126,17 +127,20 @@ class Building:
                     await alone.enter_async_context(self._services.sharing.alone(hold))
             if holds:
                 await self._journal.taking(holds)
+                self._build.row, self._build.held = self._journal.row, await self._journal.holds()
             self.go_on()
             await self._until_ending(step, step.take(self._build))
 
     async def _until_ending(self, step: Step, work: Coroutine[Any, Any, None]) -> None:
         """Run one step's taking; an ending cancels it, or waits for it where it must be whole."""
+        if not step.interruptible:
+            await self._whole(work)
+            return
         task = asyncio.ensure_future(work)
         try:
             waiting: set[asyncio.Future[Any]] = {task, self._ending}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if step.interruptible:
-                task.cancel()
+            task.cancel()
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
@@ -149,6 +153,15 @@ class Building:
             return
         self.go_on()
         raise InternalError("it was given up from inside")
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise InternalError("it was given up from inside") from exc
 
     def _failed(self, step: Step, error: AgentError) -> StepFailed:
         posted = self._ending.result() if self._ending.done() else None

@@ -87,16 +87,19 @@ class DeviceService:
         if name not in self._reported:
             self._allocator.update(name, self._plugins[name].info, None)
 
+    def is_taken(self, plugin: str) -> bool:
+        """Whether a plugin has anything to give back; one that only describes has not."""
+        return self._plugin(plugin).overrides("prepare", "release")
+
+    async def describe(self, claim: Claim) -> ContainerEdits:
+        """Learn what the container of a claim needs, from a plugin that only describes."""
+        edits = await self._plugin(claim.plugin).call("describe", claim.grants)
+        return _edits(edits, claim.plugin, "describe")
+
     async def prepare(self, claim: Claim, config_dir: str) -> ContainerEdits:
         """Take the devices of a claim and learn what its container needs."""
         edits = await self._plugin(claim.plugin).call("prepare", claim, PrepareContext(config_dir))
-        if not isinstance(edits, ContainerEdits):
-            raise PluginContractBroken(
-                f"plugin {claim.plugin!r} answered prepare with {type(edits).__name__}",
-                plugin=claim.plugin,
-                stage="prepare",
-            )
-        return edits
+        return _edits(edits, claim.plugin, "prepare")
 
     async def release(self, claim: Claim) -> None:
         """Give the devices of a claim back."""
@@ -151,6 +154,16 @@ class DeviceService:
                 hint=f"`agentctl plugins why {name}` says why; its devices stay held until it is.",
             )
         return plugin
+
+
+def _edits(edits: object, plugin: str, method: str) -> ContainerEdits:
+    if not isinstance(edits, ContainerEdits):
+        raise PluginContractBroken(
+            f"plugin {plugin!r} answered {method} with {type(edits).__name__}",
+            plugin=plugin,
+            stage=method,
+        )
+    return edits
 
 
 def _own(subjects: Sequence[Subject], plugin: str) -> list[Subject]:

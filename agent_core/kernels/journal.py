@@ -50,6 +50,7 @@ class Journal:
         self._taken: list[HoldRow] = []
         self.unsure: list[HoldRow] = []
         self._order = 0
+        self._known: dict[tuple[str, str], HoldRow] | None = None
 
     @property
     def state(self) -> KernelState:
@@ -59,6 +60,7 @@ class Journal:
     def first(self, holds: Iterable[HoldRow]) -> Callable[[Transaction], EventRow]:
         """Return what writes the first row, with what is held from the beginning."""
         held = self._numbered(holds, HoldState.HELD)
+        self._known = {(hold.kind, hold.key): hold for hold in held}
 
         def work(tx: Transaction) -> EventRow:
             tx.put_kernel(self.row)
@@ -108,8 +110,22 @@ class Journal:
         return settled
 
     async def holds(self) -> list[HoldRow]:
-        """Read this kernel's holds from the ledger, which alone knows them after a cancellation."""
-        return await self._ledger.read(lambda tx: tx.holds(self.row.kernel_id))
+        """List this kernel's holds in the order of taking.
+
+        They are kept in mind while a kernel is built and while it ends; otherwise, and after a
+        commit that was not seen to its end, only the ledger knows them.
+        """
+        known = self._known
+        if known is None:
+            held = await self._ledger.read(lambda tx: tx.holds(self.row.kernel_id))
+            known = {(hold.kind, hold.key): hold for hold in held}
+            if self.state in (KernelState.TERMINATING, KernelState.TERMINATED):
+                self._known = known
+        return sorted(known.values(), key=lambda hold: hold.order)
+
+    def forget_holds(self) -> None:
+        """Keep them in mind no longer: the kernel runs, and that may be long."""
+        self._known = None
 
     async def drop(self, commit: Commit, holds: Sequence[HoldRow]) -> None:
         """Delete holds that are proven given back."""
@@ -162,7 +178,10 @@ class Journal:
             tx.drop_holds(drop)
             return _tell(tx, row, *tell) if row is not None and tell is not None else None
 
+        known, self._known = self._known, None
         event = await self._ledger.write(commit, work)
+        if known is not None:
+            self._known = _changed(known, put, drop, mark)
         self.ledger_seconds += time.perf_counter() - began
         if event is not None:
             self._bus.published([event])
@@ -174,6 +193,21 @@ async def begin(
     """Write the first rows of kernels that begin together, in one transaction, and tell of them."""
     works = [journal.first(holds) for journal, holds in firsts]
     bus.published(await ledger.write(PREPARING, lambda tx: [work(tx) for work in works]))
+
+
+def _changed(
+    known: dict[tuple[str, str], HoldRow],
+    put: Iterable[HoldRow],
+    drop: Iterable[HoldRow],
+    mark: HoldState | None,
+) -> dict[tuple[str, str], HoldRow]:
+    """Follow what a transaction did to the holds."""
+    if mark is not None:
+        known = {name: replace(hold, state=mark) for name, hold in known.items()}
+    known.update({(hold.kind, hold.key): hold for hold in put})
+    for hold in drop:
+        known.pop((hold.kind, hold.key), None)
+    return known
 
 
 def _tell(tx: Transaction, row: KernelRow, old: KernelState | None, new: KernelState) -> EventRow:

@@ -159,6 +159,7 @@ class Owner:
                 started_at=clock.wall(),
                 **gathered,
             )
+            self.journal.forget_holds()
         except LedgerFailed as exc:
             why = f"it runs, but that could not be recorded: {exc.message}"
             first = self.build.incarnation == 1

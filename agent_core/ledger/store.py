@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -87,7 +88,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.backups = Backups(path)
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Job[Any]] | None] = queue.SimpleQueue()
+        self._asked: list[_Job[Any]] = []
         self._thread: threading.Thread | None = None
         self._db: sqlite3.Connection | None = None
         self.epoch = ""
@@ -137,7 +139,8 @@ class Ledger:
     def close(self) -> None:
         """Finish what was asked for, and close; does nothing when it is not open."""
         if self._thread is not None:
-            self._jobs.put(None)
+            self._hand_over()
+            self._queue.put(None)
             self._thread.join()
             self._thread = None
         if self._db is not None:
@@ -167,25 +170,33 @@ class Ledger:
     async def _submit(self, work: Callable[[Transaction], T], commit: Commit | None) -> T:
         if self._thread is None:
             raise LedgerFailed(f"the ledger {self.path} is not open")
-        job = _Job(work, asyncio.get_running_loop().create_future(), commit)
-        self._jobs.put(job)
-        return await asyncio.shield(job.future)
+        loop = asyncio.get_running_loop()
+        job: _Job[T] = _Job(work, loop.create_future(), commit)
+        # What is asked for in one turn of the loop goes over together: each waking of the other
+        # thread costs more than a transaction.
+        if not self._asked or self._asked[0].future.get_loop() is not loop:
+            loop.call_soon(self._hand_over)
+        self._asked.append(job)
+        return await job.future
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            jobs, self._asked = self._asked, []
+            self._queue.put(jobs)
 
     # ---- the ledger's own thread ----
 
     def _run(self, db: sqlite3.Connection) -> None:
-        while (first := self._jobs.get()) is not None:
-            jobs = [first]
-            closing = False
-            while len(jobs) < _GROUP and not self._jobs.empty():
-                job = self._jobs.get()
-                if job is None:
+        closing = False
+        while not closing and (jobs := self._queue.get()) is not None:
+            while len(jobs) < _GROUP and not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
                     closing = True
                     break
-                jobs.append(job)
-            self._run_group(db, jobs)
-            if closing:
-                return
+                jobs += more
+            for start in range(0, len(jobs), _GROUP):
+                self._run_group(db, jobs[start : start + _GROUP])
 
     def _run_group(self, db: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         tx = Transaction(db, self.epoch)
@@ -197,9 +208,11 @@ class Ledger:
             self._commit(db, jobs)
         except Exception as exc:  # noqa: BLE001 - each caller is told; without this thread all would wait for ever
             self._fail(db, jobs, exc)
-        for job in jobs:
-            with contextlib.suppress(RuntimeError):  # the caller's loop is gone, and so is its wait
-                job.future.get_loop().call_soon_threadsafe(_settle, job)
+        for loop, of_loop in groupby(jobs, lambda job: job.future.get_loop()):
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the callers' loop is gone, and so is their wait
+                loop.call_soon_threadsafe(_settle, [*of_loop])
 
     def _run_job(self, db: sqlite3.Connection, tx: Transaction, job: _Job[Any]) -> None:
         db.execute("SAVEPOINT job")
@@ -236,10 +249,11 @@ class Ledger:
         return error
 
 
-def _settle(job: _Job[Any]) -> None:
-    if job.future.done():
-        return
-    if job.error is not None:
-        job.future.set_exception(job.error)
-    else:
-        job.future.set_result(job.result)
+def _settle(jobs: list[_Job[Any]]) -> None:
+    for job in jobs:
+        if job.future.done():  # whoever waited was cancelled
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

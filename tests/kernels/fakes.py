@@ -331,11 +331,11 @@ class FakeDevice(ComputeDevice):
         return []
 
 
-def loaded(instance):
+def loaded(instance, *, trusted=False):
     """Load an object as the host does."""
     info = instance.info
     candidate = Candidate(info.kind, info.name, 1, "fakes:Fake", "fakes", "1")
     record = PluginRecord(Decision(candidate, PluginState.READY, "", "", ()))
     adapter = InlineAdapter(type(instance))
     adapter.instance = instance
-    return LoadedPlugin(record, info, adapter)
+    return LoadedPlugin(record, info, adapter, trusted=trusted)

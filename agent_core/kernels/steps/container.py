@@ -54,7 +54,7 @@ class ContainerStep(Step):
             env=self._environment(build, launch),
             cwd=str(Path(build.paths.scratch) / WORK),
             edits=build.edits.resolve(),
-            record=await self._record(build),
+            record=self._record(build),
             log_limit=settings.log_limit,
             ports=build.ports,
         )
@@ -117,16 +117,12 @@ class ContainerStep(Step):
     def _maps_ports(self) -> bool:
         return self.services.backend.capabilities().get("ports") is Support.YES
 
-    async def _record(self, build: Assembly) -> dict[str, object]:
+    def _record(self, build: Assembly) -> dict[str, object]:
         """Write down what the ledger has of the kernel: all but this step's hold is taken."""
-        kernel_id = build.spec.kernel_id
-        row, holds = await self.services.ledger.read(
-            lambda tx: (tx.kernel(kernel_id), tx.holds(kernel_id))
-        )
-        if row is None:
-            raise InternalError(f"kernel {kernel_id} is not in the ledger")
-        current = replace(row, incarnation=build.incarnation, container=build.container)
-        return record_of(current, holds)
+        if build.row is None:
+            raise InternalError(f"kernel {build.spec.kernel_id} is not in the ledger")
+        current = replace(build.row, incarnation=build.incarnation, container=build.container)
+        return record_of(current, build.held)
 
 
 class StartStep(Step):
