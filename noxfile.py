@@ -25,6 +25,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 MEMBERS = [
     ROOT / "backends/agent-kernel-runner",
     ROOT / "backends/agent-backend-process",
+    ROOT / "backends/agent-backend-dummy",
     ROOT / "plugins/accel-mock",
     ROOT / "plugins/accel-cuda",
     ROOT / "plugins/scratch-hostdir",

@@ -366,5 +366,6 @@ def _plugin_tables(config: AgentConfig) -> PluginTables:
         overcommit=resource.cpu_overcommit,
     )
     tables.offer("device:mem", reserved=resource.reserved_mem, overcommit=resource.mem_overcommit)
-    tables.offer("scratch", root=str(config.container.scratch_root), owner=config.agent.id)
+    root, state = str(config.container.scratch_root), str(config.paths.state / "scratch")
+    tables.offer("scratch", root=root, owner=config.agent.id, **{"state-dir": state})
     return tables

@@ -81,6 +81,8 @@ class NodeService:
 
     def _isolation(self) -> str:
         backend = self._services.backend
+        if backend.capabilities().get("processes") is Support.NO:
+            return f"simulated: backend {backend.info.name!r} runs nothing"
         if backend.capabilities().get("isolation") is Support.YES:
             return "containers"
         return f"none: backend {backend.info.name!r} isolates nothing"

@@ -31,6 +31,7 @@ CAPABILITIES: Mapping[str, str] = {
     "devices": "device nodes can be withheld and given",
     "ports": "ports of a container are published on ports of the host",
     "kill.whole": "no process of a killed container can escape",
+    "processes": "a container's processes are those of the host and can be measured",
     "exec": "a further process can be started in a running container",
     "copy": "files can be copied into and out of a container",
     "commit": "a container can be made into an image",

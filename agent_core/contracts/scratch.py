@@ -20,7 +20,8 @@ class Scratch:
     Attributes:
         kernel_id: The owner.
         path: The directory that is mounted as the kernel's home. It holds `config`, which is the
-            agent's, and `work`, which is the user's; both exist once `create` has returned.
+            agent's, and `work`, which is the user's; both exist once `create` has returned. Empty
+            where the scratch is simulated and no directory is made.
         size_limit: Bytes it can hold, or None when nothing limits it.
         owner: The agent whose mark it bears; None where nothing proves whose it is. Only what has
             an owner is ever removed without its kernel's asking.

@@ -48,6 +48,18 @@ class ContainerScripts:
         daemon = "(setsid sleep 600 </dev/null >/dev/null 2>&1 &)"
         return (self.shell, "-c", f"{daemon}; {daemon}; echo {READY}; sleep 600")
 
+    def argv_missing(self) -> tuple[str, ...]:
+        """Name a command that is not there."""
+        return ("/no/such/program",)
+
+    def argv_greet(self) -> tuple[str, ...]:
+        """Say how to print the variable GREETING and the working directory, and end."""
+        return (self.shell, "-c", 'echo "$GREETING from $(pwd)"')
+
+    def argv_two_words(self) -> tuple[str, ...]:
+        """Say how to print one line, and another a moment later, and end."""
+        return (self.shell, "-c", "echo one; sleep 0.3; echo two")
+
     def argv_abandon(self) -> tuple[str, ...]:
         """Say how to start a daemon that leaves session and parent, and end with code 0."""
         return (self.shell, "-c", "(setsid sleep 600 </dev/null >/dev/null 2>&1 &); exit 0")

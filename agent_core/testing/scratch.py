@@ -44,7 +44,8 @@ class ScratchManagerContract(PluginContract):
         def config(self, tmp_path):
             return {"root": str(tmp_path / "scratches")}
 
-    The capability ``size-limit`` says whether a scratch can be bounded.
+    The capability ``size-limit`` says whether a scratch can be bounded, and ``directory``, where it
+    is NO, that a scratch is simulated.
     """
 
     kind = "scratch"
@@ -69,6 +70,7 @@ class ScratchManagerContract(PluginContract):
         self, scratches: ScratchManager
     ) -> None:
         """It is there when create returns, can be written, and is nobody else's."""
+        _needs_a_directory(scratches)
         scratch = scratches.create("k1")
         path = Path(scratch.path)
         assert path.is_absolute()
@@ -78,8 +80,21 @@ class ScratchManagerContract(PluginContract):
             (path / part / "file").write_bytes(b"x")
         self.check_plain(Scratch, scratch)
 
+    def test_a_scratch_that_is_no_directory_has_no_path(self, scratches: ScratchManager) -> None:
+        """A simulated scratch says so, comes and goes like any other, and is nowhere."""
+        if scratches.info.supports("directory") is not Support.NO:
+            pytest.skip("its scratches are directories")
+        first = scratches.create("k1")
+        assert first.path == ""
+        assert scratches.create("k1") == first
+        assert scratches.usage("k1").used == 0
+        scratches.destroy("k1")
+        scratches.destroy("k1")
+        assert list(scratches.list()) == []
+
     def test_creating_again_returns_what_is_there(self, scratches: ScratchManager) -> None:
         """A repeated create loses nothing."""
+        _needs_a_directory(scratches)
         first = scratches.create("k1")
         (Path(first.path) / "work" / "kept").write_text("kept")
         assert scratches.create("k1") == first
@@ -87,6 +102,7 @@ class ScratchManagerContract(PluginContract):
 
     def test_kernels_do_not_share(self, scratches: ScratchManager) -> None:
         """Each kernel has its own, and destroying one leaves the other."""
+        _needs_a_directory(scratches)
         one, two = (Path(scratches.create(k).path) for k in ("k1", "k2"))
         (two / "work" / "kept").write_text("kept")
         scratches.destroy("k1")
@@ -95,6 +111,7 @@ class ScratchManagerContract(PluginContract):
 
     def test_destroy_removes_everything_and_succeeds_again(self, scratches: ScratchManager) -> None:
         """Destroying twice, or what never was, succeeds."""
+        _needs_a_directory(scratches)
         path = Path(scratches.create("k1").path)
         (path / "work" / "deep" / "er").mkdir(parents=True)
         (path / "work" / "deep" / "er" / "file").write_bytes(b"x" * 1000)
@@ -106,6 +123,7 @@ class ScratchManagerContract(PluginContract):
 
     def test_a_destroyed_scratch_can_be_created_anew(self, scratches: ScratchManager) -> None:
         """The new one is empty."""
+        _needs_a_directory(scratches)
         path = Path(scratches.create("k1").path)
         (path / "work" / "old").write_text("old")
         scratches.destroy("k1")
@@ -144,6 +162,7 @@ class ScratchManagerContract(PluginContract):
 
     def test_usage_grows_with_what_is_written(self, scratches: ScratchManager) -> None:
         """A megabyte written is about a megabyte used."""
+        _needs_a_directory(scratches)
         path = Path(scratches.create("k1").path)
         before = scratches.usage("k1")
         with (path / "work" / "data").open("wb") as file:
@@ -185,6 +204,7 @@ class ScratchManagerContract(PluginContract):
         self, scratches: ScratchManager, tmp_path: Path
     ) -> None:
         """What the user's links point at is not the user's to destroy, nor to be counted."""
+        _needs_a_directory(scratches)
         outside = tmp_path / "outside"
         outside.mkdir()
         (outside / "precious").write_bytes(os.urandom(_MIB))
@@ -200,6 +220,7 @@ class ScratchManagerContract(PluginContract):
 
     def test_whatever_a_user_leaves_is_removed(self, scratches: ScratchManager) -> None:
         """Locked directories, odd names, pipes and trees deeper than any path may be."""
+        _needs_a_directory(scratches)
         work = Path(scratches.create("k1").path) / "work"
         (work / "locked" / "inner").mkdir(parents=True)
         (work / "locked" / "inner" / "file").write_text("x")
@@ -213,6 +234,11 @@ class ScratchManagerContract(PluginContract):
         scratches.destroy("k1")
         assert not work.exists()
         assert list(scratches.list()) == []
+
+
+def _needs_a_directory(scratches: ScratchManager) -> None:
+    if scratches.info.supports("directory") is Support.NO:
+        pytest.skip("its scratches are simulated: no directory is made")
 
 
 def _dig(directory: Path, depth: int) -> None:

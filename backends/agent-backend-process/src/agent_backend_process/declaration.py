@@ -52,6 +52,7 @@ INFO: Final = PluginInfo(
     # What cgroups can do depends on the node and is known after start_up.
     capabilities={
         **dict.fromkeys(CAPABILITIES, Support.NO),
+        "processes": Support.YES,
         "kill.whole": Support.UNKNOWN,
         "limits.pids": Support.UNKNOWN,
     },

@@ -1,0 +1,1 @@
+"""A node that exists only in a file: the dummy backend of agent-core."""
