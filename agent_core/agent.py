@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import stat
@@ -292,10 +293,15 @@ async def serve(
     agent = Agent(config, warnings, tcp_is_chosen=tcp_is_chosen)
     asked = asyncio.ensure_future(stopping.wait())
     try:
-        if await _started(agent, asked):
+        # What a start makes stays: a collection among thousands of kernels finds nothing.
+        gc.disable()
+        started = await _started(agent, asked)
+        gc.enable()
+        if started:
             await asked
         log.info("stopping; running kernels are left running")
     finally:
+        gc.enable()
         asked.cancel()
         await agent.stop()
 

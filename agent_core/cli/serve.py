@@ -39,7 +39,6 @@ def serve(*, debug: bool, assignments: tuple[str, ...]) -> None:
     from agent_core import agent
 
     gc.freeze()
-    gc.enable()
     tcp_is_chosen = any(key.startswith("agent.rpc-listen-addr") for key in loaded.origins)
     asyncio.run(agent.serve(config, loaded.warnings, tcp_is_chosen=tcp_is_chosen))
 

@@ -66,6 +66,8 @@ async def _adopt_known(services: Services, owners: Owners) -> list[str]:
     held: dict[str, list[HoldRow]] = {}
     for hold in holds:
         held.setdefault(hold.kernel_id, []).append(hold)
+    if left:
+        log.info("kernels found", kernels=len(left), running=len(running))
     for row in left:
         faults.extend(await _adopt(services, owners, row, seen, held.get(row.kernel_id, ())))
     return faults
@@ -109,7 +111,9 @@ async def _adopt(
     kernel_id = row.kernel_id
     try:
         [action] = plan([Known(row)], seen, rebooted=services.ledger.boot_changed)
-        log.info(
+        # A node may have thousands that simply go on: they are counted, not listed.
+        tell = log.debug if action.ending is None else log.info
+        tell(
             "kernel found",
             kernel_id=kernel_id,
             verdict=action.verdict.value,

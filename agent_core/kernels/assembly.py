@@ -26,7 +26,7 @@ _PARTS: Final = ("incarnation", "kind", "number")
 class Assembly:
     """The parts of one incarnation; each step fills in what the later ones need.
 
-    `row` and `held` are what the ledger has of the kernel while a step takes what it has named.
+    `row` and `held` are what the ledger has of the kernel, for steps that are `recorded`.
     """
 
     spec: KernelSpec

@@ -121,15 +121,21 @@ class Building:
     async def _take_anew(self, step: Step) -> None:
         # The claims are in the ledger since PREPARING.
         holds = step.holds(self._build) if step.kind and step.kind != "claim" else ()
+        if not any(hold.shared for hold in holds):
+            await self._take_held(step, holds)
+            return
         async with AsyncExitStack() as alone:
             for hold in holds:
-                if hold.shared:
-                    await alone.enter_async_context(self._services.sharing.alone(hold))
-            if holds:
-                await self._journal.taking(holds)
-                self._build.row, self._build.held = self._journal.row, await self._journal.holds()
-            self.go_on()
-            await self._until_ending(step, step.take(self._build))
+                await alone.enter_async_context(self._services.sharing.alone(hold))
+            await self._take_held(step, holds)
+
+    async def _take_held(self, step: Step, holds: Sequence[HoldRow]) -> None:
+        if holds:
+            await self._journal.taking(holds)
+        if step.recorded:
+            self._build.row, self._build.held = self._journal.row, await self._journal.holds()
+        self.go_on()
+        await self._until_ending(step, step.take(self._build))
 
     async def _until_ending(self, step: Step, work: Coroutine[Any, Any, None]) -> None:
         """Run one step's taking; an ending cancels it, or waits for it where it must be whole."""

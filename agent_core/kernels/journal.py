@@ -88,7 +88,7 @@ class Journal:
 
     async def taking(self, holds: Sequence[HoldRow]) -> None:
         """Write what is about to be taken; what was being taken before is held now."""
-        settled = [replace(hold, state=HoldState.HELD) for hold in self._taken]
+        settled = [hold.moved(HoldState.HELD) for hold in self._taken]
         fresh = self._numbered(holds, HoldState.TAKING)
         self.unsure = fresh
         await self._write(TAKING, None, put=[*settled, *fresh])
@@ -105,7 +105,7 @@ class Journal:
 
     def settled(self) -> list[HoldRow]:
         """Return what was being taken as held, for the commit that ends the create."""
-        settled = [replace(hold, state=HoldState.HELD) for hold in self._taken]
+        settled = [hold.moved(HoldState.HELD) for hold in self._taken]
         self._taken = []
         return settled
 
@@ -153,7 +153,7 @@ class Journal:
     def _numbered(self, holds: Iterable[HoldRow], state: HoldState) -> list[HoldRow]:
         numbered = []
         for hold in holds:
-            numbered.append(replace(hold, order=self._order, state=state))
+            numbered.append(hold.moved(state, self._order))
             self._order += 1
         return numbered
 
@@ -203,7 +203,7 @@ def _changed(
 ) -> dict[tuple[str, str], HoldRow]:
     """Follow what a transaction did to the holds."""
     if mark is not None:
-        known = {name: replace(hold, state=mark) for name, hold in known.items()}
+        known = {name: hold.moved(mark) for name, hold in known.items()}
     known.update({(hold.kind, hold.key): hold for hold in put})
     for hold in drop:
         known.pop((hold.kind, hold.key), None)

@@ -190,7 +190,7 @@ def main() -> None:
             f"{once['rate']:.0f}/s",
             ">= 400/s",
             met=once["rate"] >= 400,
-            note="[85-100/s]; over the RPC, until each is RUNNING, a port published by each; client "
+            note="[85-100/s]; over the RPC until each is RUNNING, with a port each; client "
             "and agent share the cores",
         ),
         agents.row(

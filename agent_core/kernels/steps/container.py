@@ -35,6 +35,7 @@ class ContainerStep(Step):
     name = "container"
     kind = "container"
     kept = False
+    recorded = True
 
     def holds(self, build: Assembly) -> Sequence[HoldRow]:
         """One hold, keyed by the name that we chose."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -213,9 +214,7 @@ class DummyBackend(ContainerBackend):
 
     def _listed(self, owner: str) -> Sequence[ContainerStatus]:
         began = time.monotonic()
-        specs = self.engine.store.specs(owner)
-        found = [*self.engine.of(owner)]
-        return [_status(each, specs.get(each.name, {}), began) for each in found]
+        return [_status(each, began) for each in self.engine.of(owner)]
 
     async def inspect(self, name: str) -> ContainerStatus:
         """Observe one container."""
@@ -227,7 +226,7 @@ class DummyBackend(ContainerBackend):
         if container is None:
             ended = time.monotonic()
             return ContainerStatus(name, presence=Presence.ABSENT, began=began, ended=ended)
-        return _status(container, self.engine.store.spec(name), began)
+        return _status(container, began)
 
     async def events(self, cursor: str | None) -> AsyncIterator[BackendEvent]:
         """Yield what happens."""
@@ -320,13 +319,13 @@ class DummyBackend(ContainerBackend):
         return self._day.times_told(Subject(container.kernel, container.name, container.image))
 
 
-def _status(container: Container, spec: Mapping[str, Any], began: float) -> ContainerStatus:
+def _status(container: Container, began: float) -> ContainerStatus:
     return ContainerStatus(
         container.name,
         container.owner,
         state=container.state,
         exit=container.exit,
-        record=spec.get("record", {}),
+        record=json.loads(container.record),
         began=began,
         ended=time.monotonic(),
     )

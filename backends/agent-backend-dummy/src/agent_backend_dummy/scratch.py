@@ -71,8 +71,10 @@ class DummyScratch(ScratchManager):
     def create(self, kernel_id: str, size: int | None = None) -> Scratch:
         """Note a scratch; one that is there is left as it is."""
         _check(kernel_id)
-        self._list.execute("INSERT OR IGNORE INTO scratches VALUES (?,?)", [kernel_id, size])
-        return Scratch(kernel_id, "", self.usage(kernel_id).limit, self._owner)
+        put = "INSERT OR IGNORE INTO scratches VALUES (?,?)"
+        fresh = self._list.execute(put, [kernel_id, size]).rowcount == 1
+        limit = size if fresh else self.usage(kernel_id).limit
+        return Scratch(kernel_id, "", limit, self._owner)
 
     def grow(self, kernel_id: str, size: int) -> Scratch:
         """Raise the limit of a scratch."""

@@ -6,6 +6,7 @@ own end, and a simulation need not survive that of its host's power.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS containers (
     ending TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, name TEXT, exit TEXT
+    number INTEGER PRIMARY KEY, kind TEXT, name TEXT, exit TEXT
 );
 CREATE TABLE IF NOT EXISTS names (kind TEXT, name TEXT, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
@@ -60,9 +61,13 @@ class Store:
         path = directory / "dummy.db"
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
+            # One agent at a time has a runtime, so nobody else waits for the file.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.executescript(_TABLES)
+            found = self._db.execute("SELECT DISTINCT container FROM files")
+            self._with_files = {name for (name,) in found}
         except sqlite3.DatabaseError as exc:
             self._db.close()
             raise InternalError(
@@ -73,6 +78,17 @@ class Store:
     def close(self) -> None:
         """Close the file; closing twice does nothing."""
         self._db.close()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make several changes one: what is killed meanwhile has made none of them."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     # ---- containers ----
 
@@ -107,7 +123,9 @@ class Store:
     def remove(self, name: str) -> None:
         """Delete a container with its files."""
         self._db.execute("DELETE FROM containers WHERE name = ?", [name])
-        self._db.execute("DELETE FROM files WHERE container = ?", [name])
+        if name in self._with_files:
+            self._db.execute("DELETE FROM files WHERE container = ?", [name])
+            self._with_files.discard(name)
 
     def rows(self) -> Iterator[Row]:
         """Read every container."""
@@ -119,16 +137,6 @@ class Store:
                 *(name, owner, spec, ContainerState(state), started),
                 *(_exit(status), due, _exit(ending)),
             )
-
-    def spec(self, name: str) -> dict[str, Any]:
-        """Read what a container was created from; empty when there is none."""
-        found = self._db.execute("SELECT spec FROM containers WHERE name = ?", [name]).fetchone()
-        return dict(json.loads(found[0])) if found else {}
-
-    def specs(self, owner: str) -> dict[str, dict[str, Any]]:
-        """Read what each container of an owner was created from."""
-        rows = self._db.execute("SELECT name, spec FROM containers WHERE owner = ?", [owner])
-        return {name: json.loads(spec) for name, spec in rows}
 
     # ---- events ----
 
@@ -142,8 +150,8 @@ class Store:
 
     def last_event(self) -> int:
         """Return the number of the newest event."""
-        found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return int(found[0]) if found else 0
+        (found,) = self._db.execute("SELECT max(number) FROM events").fetchone()
+        return int(found or 0)
 
     def events(self, after: int, limit: int) -> list[tuple[int, BackendEvent]]:
         """Read the events after a number, oldest first."""
@@ -173,6 +181,7 @@ class Store:
 
     def put_file(self, container: str, path: str, mode: int, mtime: float, data: bytes) -> None:
         """Write a file of a container."""
+        self._with_files.add(container)
         values = [container, path, mode, mtime, data]
         self._db.execute("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?)", values)
 
