@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from agent_backend_dummy.declaration import EDITS, FACTS, INFO
 from agent_backend_dummy.engine import Container, Engine
 from agent_backend_dummy.faults import Subject
 from agent_backend_dummy.images import Images
+from agent_backend_dummy.records import Record
 from agent_backend_dummy.runner import DummyCodeRunner, DummyFakeCodeRunner
 from agent_backend_dummy.settings import Settings, read_node, read_settings
 from agent_backend_dummy.store import Store
@@ -325,7 +325,7 @@ def _status(container: Container, began: float) -> ContainerStatus:
         container.owner,
         state=container.state,
         exit=container.exit,
-        record=json.loads(container.record),
+        record=Record(container.record),
         began=began,
         ended=time.monotonic(),
     )
