@@ -29,10 +29,12 @@ from agent_core.host.tables import PluginTables
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all, adopt_later
 from agent_core.kernels.code import CodeService
+from agent_core.kernels.content import ContentService
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
+from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
@@ -100,6 +102,7 @@ class Agent:
         host = await self._load_plugins()
         self._services = await self._compose(host, ledger, run_root)
         owners = Owners(self._services)
+        self._stack.push_async_callback(self._services.pulls.close)
         self._stack.push_async_callback(owners.stop)
         faults = await adopt_all(self._services, owners)
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
@@ -183,6 +186,7 @@ class Agent:
             runner,
             logs,
             pool,
+            Pulls(backend, settings.pull_timeout),
             stray_workers=host.stray_workers,
         )
 
@@ -209,7 +213,9 @@ class Agent:
         return None
 
     async def _serve(self, node: NodeService, kernels: KernelService) -> None:
-        dispatcher = Dispatcher(node, kernels, CodeService(kernels))
+        content = ContentService(self._services, kernels)
+        self._stack.push_async_callback(content.close)
+        dispatcher = Dispatcher(node, kernels, CodeService(kernels), content)
         paths = self._config.paths
         server = RpcServer(dispatcher, unix=paths.rpc_socket, tcp=self._tcp_address())
         try:

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from agent_core import __version__, clock
 from agent_core.config.model import AgentConfig
 from agent_core.contracts.device import Device
+from agent_core.contracts.errors import NotFound, PluginContractBroken
 from agent_core.contracts.info import Support
+from agent_core.contracts.plain import to_plain
 from agent_core.contracts.versions import RPC_PROTOCOL
 from agent_core.host.plugin_host import PluginHost
 from agent_core.kernels.asking import ask
@@ -23,6 +27,7 @@ from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.ledger import BackupKeeper
 from agent_core.ledger.report import conditions_of, contents, row_of, view
+from agent_core.wire import content as c
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 from agent_core.wire import reconciling as r
@@ -75,7 +80,7 @@ class NodeService:
             addresses=list(self.addresses),
             kernels=self._kernels.counts(),
             plugins=dict(Counter(record.state.value for record in self._host.records())),
-            warnings=[*(c.message for c in conditions), *self._warnings, *self._faults()],
+            warnings=[*(each.message for each in conditions), *self._warnings, *self._faults()],
             conditions=conditions,
         )
 
@@ -148,6 +153,33 @@ class NodeService:
             )
             for image in images
         ]
+
+    def commands(self) -> Sequence[c.CommandRow]:
+        """List the commands of the backend's own."""
+        commands = self._services.backend.commands
+        return [c.CommandRow(name=name, summary=summary) for name, summary in commands.items()]
+
+    async def command(self, name: str, params: Mapping[str, Any]) -> c.CommandResult:
+        """Call a command of the backend's own.
+
+        Raises:
+            NotFound: when the backend has none of that name.
+            PluginContractBroken: when it answers something else than plain data.
+        """
+        backend = self._services.backend
+        if name not in backend.commands:
+            known = ", ".join(backend.commands) or "none"
+            what = f"backend {backend.info.name!r} has no command {name!r}"
+            raise NotFound(what, hint=f"Its commands: {known}.")
+        answer = await ask(self._services, backend.command(name, params), "command")
+        try:
+            return c.CommandResult(values=to_plain(answer))
+        except (TypeError, ValidationError) as exc:
+            raise PluginContractBroken(
+                f"backend {backend.info.name!r} answered {name} with no plain data: {exc}",
+                plugin=backend.info.name,
+                stage="command",
+            ) from exc
 
     async def leaks(self) -> Sequence[m.Leak]:
         """Compare the ledger with the world in both directions."""

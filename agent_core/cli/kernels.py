@@ -252,3 +252,32 @@ def destroy(kernel_ids: tuple[str, ...], *, wait: bool, timeout: float | None) -
     from agent_core.cli.destroying import destroy_kernels
 
     return ask(lambda agent: destroy_kernels(agent, kernel_ids, wait=wait, timeout=timeout))
+
+
+@kernels.command("files", examples="agentctl kernels files KERNEL /home/work")
+@click.argument("kernel_id", metavar="ID")
+@click.argument("path", default="/home/work")
+def files(kernel_id: str, path: str) -> None:
+    """List a directory of a kernel."""
+    from agent_core.cli.files import show_files
+
+    show_files(kernel_id, path)
+
+
+@kernels.command(
+    "commit",
+    examples="""
+        agentctl kernels commit KERNEL mine:1
+        agentctl kernels commit KERNEL --status
+    """,
+)
+@click.argument("kernel_id", metavar="ID")
+@click.argument("image", required=False)
+@click.option("--status", is_flag=True, help="Only show what became of the last commit.")
+def commit(kernel_id: str, image: str | None, *, status: bool) -> None:
+    """Make a kernel's container into an image; it goes on when you leave."""
+    if status is (image is not None):
+        raise click.UsageError("give the name of the image, or --status")
+    from agent_core.cli.files import commit as run
+
+    run(kernel_id, image)

@@ -1,4 +1,4 @@
-"""Looking at the node: status, devices, slots, images and leaks."""
+"""Looking at the node: status, devices, slots and leaks."""
 
 from __future__ import annotations
 
@@ -98,18 +98,3 @@ def _readable_slot(row: dict[str, Any]) -> dict[str, Any]:
         return row
     amounts = {key: size(float(row[key])) for key in ("quantum", "total", "used", "free")}
     return {**row, **amounts}
-
-
-@click.group(cls=AgentGroup)
-def images() -> None:
-    """The images that can be started."""
-
-
-@images.command("list", examples="agentctl images list")
-def list_images() -> None:
-    """List the images that the backend has."""
-    from agent_core.cli.connection import ask
-
-    rows = [plain(row) for row in ask(lambda agent: agent.list_images())]
-    columns = {"NAME": "name", "ARCHITECTURE": "architecture", "DIGEST": "digest"}
-    print_rows(rows, columns, empty="the backend has no image")

@@ -9,6 +9,7 @@ import click
 
 from agent_core.cli.options import AgentGroup, current
 from agent_core.cli.output import (
+    plain,
     print_fields,
     print_json,
     print_rows,
@@ -183,3 +184,35 @@ def _installed_detail(name: str) -> dict[str, Any]:
 
     plan = decide(scan(), glance(current().config).selection)
     return find(records_of(plan), name).detail()
+
+
+@plugins.command(
+    "command",
+    examples="""
+        agentctl plugins command
+        agentctl plugins command list-faults
+        agentctl plugins command add-fault step=create action=fail 'kernel=k*'
+        agentctl plugins command exit-container container=KERNEL oom=true
+    """,
+)
+@click.argument("name", required=False)
+@click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")
+def command(name: str | None, *, assignments: tuple[str, ...]) -> None:
+    """Call a command of the backend's own, or without a name list them.
+
+    A value is TOML where it can be, and text where it cannot.
+    """
+    from agent_core.cli.connection import ask
+    from agent_core.cli.options import assignment
+    from agent_core.cli.serve import value_of
+
+    if name is None:
+        rows = [plain(row) for row in ask(lambda agent: agent.list_commands())]
+        print_rows(rows, {"COMMAND": "name", "WHAT IT DOES": "summary"}, empty=_NO_COMMAND)
+        return
+    pairs = (assignment(text, "a parameter") for text in assignments)
+    params = {key: value_of(value) for key, value in pairs}
+    print_json(ask(lambda agent: agent.call_backend(name, params)))
+
+
+_NO_COMMAND = "the backend has no command of its own"

@@ -48,11 +48,12 @@ def overrides(assignments: tuple[str, ...], *, debug: bool = False) -> dict[str,
     values: dict[str, object] = {"debug.enabled": True} if debug else {}
     for text in assignments:
         key, value = assignment(text, "--set")
-        values[key] = _value(value)
+        values[key] = value_of(value)
     return values
 
 
-def _value(text: str) -> object:
+def value_of(text: str) -> object:
+    """Read a value: TOML where it can be, and text where it cannot."""
     import tomllib
 
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any, Literal, cast
 
 from agent_core.client.caller import Caller, Timeout
+from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import methods
@@ -55,6 +56,22 @@ class AgentClient(Caller):
     async def list_images(self) -> list[m.ImageRow]:
         """List the images that can be started."""
         return await self.call(methods.LIST_IMAGES)
+
+    async def pull_image(self, name: str) -> AsyncGenerator[c.PullProgress, None]:
+        """Fetch an image, yielding the progress; the pull goes on when this is closed early."""
+        async with await self.stream(methods.PULL_IMAGE, {"name": name}) as items:
+            async for item in items:
+                yield cast("c.PullProgress", item)
+
+    async def push_image(self, name: str) -> AsyncGenerator[c.PullProgress, None]:
+        """Send an image to its registry, yielding the progress."""
+        async with await self.stream(methods.PUSH_IMAGE, {"name": name}) as items:
+            async for item in items:
+                yield cast("c.PullProgress", item)
+
+    async def purge_image(self, name: str, *, timeout: Timeout = ...) -> None:
+        """Remove an image from the node; succeeds when it is not there."""
+        await self.call(methods.PURGE_IMAGE, {"name": name}, timeout=timeout)
 
     async def create_kernel(self, spec: Mapping[str, Any], *, timeout: Timeout = ...) -> m.Created:
         """Create a kernel; returns once PREPARING is committed. Safe to repeat by kernel id."""
@@ -193,6 +210,66 @@ class AgentClient(Caller):
         params = {"kernel_id": kernel_id, "code": code, "cursor": cursor}
         return (await self.call(methods.COMPLETE_CODE, params)).matches
 
+    async def list_services(self, kernel_id: str) -> list[c.ServiceRow]:
+        """List the services of a kernel."""
+        return await self.call(methods.LIST_SERVICES, {"kernel_id": kernel_id})
+
+    async def start_service(
+        self, kernel_id: str, name: str, options: Mapping[str, str] | None = None
+    ) -> c.ServiceRow:
+        """Start a service of a kernel; returns once it runs."""
+        params = {"kernel_id": kernel_id, "name": name, "options": dict(options or {})}
+        return await self.call(methods.START_SERVICE, params)
+
+    async def shutdown_service(self, kernel_id: str, name: str) -> None:
+        """End a service of a kernel."""
+        await self.call(methods.SHUTDOWN_SERVICE, {"kernel_id": kernel_id, "name": name})
+
+    async def upload_file(
+        self, kernel_id: str, path: str, tar: AsyncIterable[bytes], *, timeout: Timeout = ...
+    ) -> int:
+        """Unpack a tar stream at a path of a kernel; returns how many bytes were sent."""
+        upload = {"kernel_id": kernel_id, "path": path, "upload_id": token_hex(8)}
+        taken = 0
+        async for piece in _pieces(tar):
+            params = {**upload, "offset": taken, "data": piece, "last": False}
+            taken = (await self.call(methods.UPLOAD_FILE, params, timeout=timeout)).taken
+        params = {**upload, "offset": taken, "data": b"", "last": True}
+        return (await self.call(methods.UPLOAD_FILE, params, timeout=timeout)).taken
+
+    async def download_file(self, kernel_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a path of a kernel as a tar stream."""
+        params = {"kernel_id": kernel_id, "path": path}
+        async with await self.stream(methods.DOWNLOAD_FILE, params) as items:
+            async for item in items:
+                yield cast("c.FileChunk", item).data
+
+    async def list_files(self, kernel_id: str, path: str) -> list[c.FileRow]:
+        """List a directory of a kernel."""
+        return await self.call(methods.LIST_FILES, {"kernel_id": kernel_id, "path": path})
+
+    async def commit_kernel(
+        self, kernel_id: str, image: str, *, timeout: float | None = None
+    ) -> c.CommitState:
+        """Make a kernel's container into an image; it goes on after a timeout."""
+        params = {"kernel_id": kernel_id, "image": image}
+        return await self.call(methods.COMMIT_KERNEL, params, timeout=timeout)
+
+    async def get_commit_status(self, kernel_id: str) -> c.CommitState:
+        """Say what became of the last commit of a kernel."""
+        return await self.call(methods.GET_COMMIT_STATUS, {"kernel_id": kernel_id})
+
+    async def list_commands(self) -> list[c.CommandRow]:
+        """List the commands of the backend's own."""
+        return await self.call(methods.LIST_COMMANDS)
+
+    async def call_backend(
+        self, name: str, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Call a command of the backend's own."""
+        data = {"name": name, "params": dict(params or {})}
+        return (await self.call(methods.CALL_BACKEND, data)).values
+
     async def list_leaks(self) -> list[m.Leak]:
         """Compare the ledger with the world in both directions."""
         return await self.call(methods.LIST_LEAKS)
@@ -222,3 +299,10 @@ class AgentClient(Caller):
     async def get_config(self) -> dict[str, Any]:
         """Return the configuration in effect, secrets masked."""
         return (await self.call(methods.GET_CONFIG)).values
+
+
+async def _pieces(tar: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Cut a stream into pieces that one message holds."""
+    async for chunk in tar:
+        for start in range(0, len(chunk), c.CHUNK):
+            yield chunk[start : start + c.CHUNK]

@@ -86,6 +86,25 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file in a container.
+
+    Attributes:
+        name: Its name within the directory that was listed.
+        kind: file, directory, link or other.
+        size: Bytes.
+        mode: Permission bits.
+        mtime: When it was changed, in seconds since the epoch.
+    """
+
+    name: str
+    kind: str
+    size: int
+    mode: int
+    mtime: float
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedPort:
     """One port of a container that is reached at a port of the host.
 
@@ -275,9 +294,25 @@ class ContainerBackend(Plugin):
         raise NotImplementedError
 
     async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Fetch an image, yielding progress; the default says that this backend cannot."""
+        """Fetch an image, yielding progress; the default says that this backend cannot.
+
+        Each item has ``layer`` and ``status``, and where that is known ``current`` and ``total``
+        bytes.
+
+        Raises:
+            ImageNotFound: when no registry has it.
+        """
         raise Unsupported(f"backend {self.info.name!r} cannot pull images")
         yield {}
+
+    async def push_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Send an image to its registry, yielding progress as `pull_image` does."""
+        raise Unsupported(f"backend {self.info.name!r} cannot push images")
+        yield {}
+
+    async def remove_image(self, name: str) -> None:
+        """Remove an image from this node; succeeds when it is not there."""
+        raise Unsupported(f"backend {self.info.name!r} cannot remove images")
 
     async def create_network(self, name: str) -> None:
         """Create a network; the default says that this backend cannot."""
@@ -376,6 +411,14 @@ class ContainerBackend(Plugin):
     def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
         """Yield `path` as a tar stream; the default says that this backend cannot."""
         raise Unsupported(f"backend {self.info.name!r} cannot copy files")
+
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        """List a directory of the container; the default says that this backend cannot.
+
+        Raises:
+            NotFound: when nothing is there.
+        """
+        raise Unsupported(f"backend {self.info.name!r} cannot list files")
 
     async def commit(self, name: str, image: str) -> str:
         """Make the container into an image; the default says that this backend cannot."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from agent_core.contracts.runner import ServiceState
 from agent_core.kernels.service import KernelService
+from agent_core.wire import content as c
 from agent_core.wire import models as m
 
 
@@ -35,3 +37,32 @@ class CodeService:
         """List completions at the cursor."""
         runs = await self._kernels.runs(kernel_id)
         return await runs.complete(f"complete-{uuid.uuid4().hex[:12]}", code, cursor)
+
+    async def services(self, kernel_id: str) -> Sequence[c.ServiceRow]:
+        """List the services of a kernel."""
+        runs = await self._kernels.runs(kernel_id)
+        return [_row(state) for state in await runs.services()]
+
+    async def start_service(
+        self, kernel_id: str, name: str, options: Mapping[str, str]
+    ) -> c.ServiceRow:
+        """Start a service, or say how it is when it runs.
+
+        Raises:
+            NotFound: when the kernel has no such service.
+            Unsupported: when its runner starts none.
+        """
+        runs = await self._kernels.runs(kernel_id)
+        return _row(await runs.start_service(name, options))
+
+    async def shutdown_service(self, kernel_id: str, name: str) -> None:
+        """End a service; succeeds when it does not run."""
+        runs = await self._kernels.runs(kernel_id)
+        await runs.shutdown_service(name)
+
+
+def _row(state: ServiceState) -> c.ServiceRow:
+    ports = list(state.ports)
+    return c.ServiceRow(
+        name=state.name, protocol=state.protocol, ports=ports, running=state.running
+    )

@@ -14,6 +14,7 @@ from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
+from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.sharing import Sharing
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
@@ -39,6 +40,8 @@ class Settings:
         stranger_policy: What is done with what nobody holds: report or remove.
         stranger_grace: Seconds that such a thing must have been seen for.
         advertised_host: Where callers reach the ports that kernels publish.
+        pull_timeout: Seconds that fetching one image may take.
+        commit_timeout: Seconds that making a container into an image may take.
     """
 
     agent_id: str
@@ -55,6 +58,8 @@ class Settings:
     stranger_policy: str = "report"
     stranger_grace: float = 300.0
     advertised_host: str = "127.0.0.1"
+    pull_timeout: float = 7200.0
+    commit_timeout: float = 600.0
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to wait before each retry, growing, without end."""
@@ -82,5 +87,6 @@ class Services:
     runner: KernelRunner | None
     logs: LogStore
     ports: PortPool
+    pulls: Pulls
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)

@@ -20,10 +20,16 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_BOUND: Final = 256 << 10
 
+PULLS: Final = ("missing", "always", "never")
+"""When an image is pulled: when it is not here, at each create, or not at all."""
+
+_LATER: Final = ("ports", "cluster", "pull")
+
 FIELDS: Final[Mapping[str, str]] = {
     "kernel_id": "the id; made up when absent; the key of idempotence",
     "session_id": "the session it belongs to; the kernel's own id when absent",
     "image": "the image to run (required)",
+    "pull": "when to pull it: missing (the default), always or never",
     "slots": "amounts by slot, as decimal strings or sizes",
     "env": "environment variables; never overrides what a plugin sets",
     "scratch_size": "bytes of scratch, as a size; unlimited when absent",
@@ -45,14 +51,17 @@ class KernelSpec:
     scratch_size: str | None = None
     ports: tuple[ServicePort, ...] = ()
     cluster: Cluster = ALONE
+    pull: str = PULLS[0]
 
     def to_data(self) -> dict[str, Any]:
         """Render as plain JSON data; what is not asked for is left out where it came later."""
-        data = {name: getattr(self, name) for name in FIELDS if name not in ("ports", "cluster")}
+        data = {name: getattr(self, name) for name in FIELDS if name not in _LATER}
         if self.ports:
             data["ports"] = [port.to_data() for port in self.ports]
         if self.cluster != ALONE:
             data["cluster"] = self.cluster.to_data()
+        if self.pull != PULLS[0]:
+            data["pull"] = self.pull
         return data
 
     @property
@@ -117,7 +126,16 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         scratch_size=_size(data, "scratch_size", faults),
         ports=_ports(data, faults),
         cluster=_cluster(data, faults),
+        pull=_pull(data, faults),
     )
+
+
+def _pull(data: Mapping[str, Any], faults: Faults) -> str:
+    value = data.get("pull", PULLS[0])
+    if not isinstance(value, str) or value not in PULLS:
+        faults.add(f"pull: {value!r} is not one of {', '.join(PULLS)}")
+        return PULLS[0]
+    return value
 
 
 def _cluster(data: Mapping[str, Any], faults: Faults) -> Cluster:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from agent_core.contracts.errors import InvalidArgument, Unauthorized, bullet_list
 from agent_core.server.handlers import handlers
-from agent_core.server.services import Code, Kernels, Node
+from agent_core.server.services import Code, Content, Kernels, Node
 from agent_core.wire.methods import METHODS, Method
 from agent_core.wire.roles import Role
 
@@ -17,8 +17,8 @@ from agent_core.wire.roles import Role
 class Dispatcher:
     """Knows what each method does; knows nothing of sockets, clients or tasks."""
 
-    def __init__(self, node: Node, kernels: Kernels, code: Code) -> None:
-        self._handlers = handlers(node, kernels, code)
+    def __init__(self, node: Node, kernels: Kernels, code: Code, content: Content) -> None:
+        self._handlers = handlers(node, kernels, code, content)
         missing = METHODS.keys() ^ self._handlers.keys()
         if missing:
             raise NotImplementedError(f"methods and handlers differ in {sorted(missing)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from agent_core.server.services import Code, Kernels, Node
+from agent_core.server.services import Code, Content, Kernels, Node
+from agent_core.wire import content as c
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
 
@@ -13,9 +14,15 @@ Handler = Callable[[Any], object]
 """Takes a method's parameters; returns its result, a coroutine of it, or an iterator of items."""
 
 
-def handlers(node: Node, kernels: Kernels, code: Code) -> Mapping[str, Handler]:
+def handlers(node: Node, kernels: Kernels, code: Code, content: Content) -> Mapping[str, Handler]:
     """Say for every method of `agent_core.wire.methods` what it does."""
-    return {**_node(node), **_kernels(kernels), **_code(code)}
+    return {
+        **_node(node),
+        **_kernels(kernels),
+        **_code(code),
+        **_services(code),
+        **_content(content),
+    }
 
 
 def _node(node: Node) -> dict[str, Handler]:
@@ -30,6 +37,9 @@ def _node(node: Node) -> dict[str, Handler]:
 
     def back_up(params: led.BackupLedger) -> object:
         return node.back_up(params.to)
+
+    def call_backend(params: c.CallBackend) -> object:
+        return node.command(params.name, params.params)
 
     def get_config(_: m.NoParams) -> m.Configuration:
         return m.Configuration(values=dict(node.config()))
@@ -50,6 +60,8 @@ def _node(node: Node) -> dict[str, Handler]:
         "reconcile": lambda _: node.reconcile(act=True),
         "plan_reconcile": lambda _: node.reconcile(act=False),
         "get_config": get_config,
+        "list_commands": lambda _: node.commands(),
+        "call_backend": call_backend,
     }
 
 
@@ -126,6 +138,57 @@ def _code(code: Code) -> dict[str, Handler]:
         "send_input": send_input,
         "interrupt_kernel": interrupt,
         "complete_code": complete,
+    }
+
+
+def _services(code: Code) -> dict[str, Handler]:
+    def list_services(params: m.KernelParams) -> object:
+        return code.services(params.kernel_id)
+
+    def start_service(params: c.StartService) -> object:
+        return code.start_service(params.kernel_id, params.name, params.options)
+
+    def shutdown_service(params: c.ServiceParams) -> object:
+        return _done(code.shutdown_service(params.kernel_id, params.name))
+
+    return {
+        "list_services": list_services,
+        "start_service": start_service,
+        "shutdown_service": shutdown_service,
+    }
+
+
+def _content(content: Content) -> dict[str, Handler]:
+    def pull(params: c.ImageParams) -> object:
+        return content.pull(params.name)
+
+    def push(params: c.ImageParams) -> object:
+        return content.push(params.name)
+
+    def purge(params: c.ImageParams) -> object:
+        return _done(content.purge(params.name))
+
+    def download(params: c.PathParams) -> object:
+        return content.download(params.kernel_id, params.path)
+
+    def list_files(params: c.PathParams) -> object:
+        return content.files(params.kernel_id, params.path)
+
+    def commit(params: c.CommitKernel) -> object:
+        return content.commit(params.kernel_id, params.image)
+
+    def commit_status(params: m.KernelParams) -> object:
+        return content.commit_state(params.kernel_id)
+
+    return {
+        "pull_image": pull,
+        "push_image": push,
+        "purge_image": purge,
+        "upload_file": content.upload,
+        "download_file": download,
+        "list_files": list_files,
+        "commit_kernel": commit,
+        "get_commit_status": commit_status,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
@@ -40,6 +41,14 @@ class Node(Protocol):
 
     async def images(self) -> Sequence[m.ImageRow]:
         """List the images that can be started."""
+        ...
+
+    def commands(self) -> Sequence[c.CommandRow]:
+        """List the commands of the backend's own."""
+        ...
+
+    async def command(self, name: str, params: Mapping[str, Any]) -> c.CommandResult:
+        """Call a command of the backend's own; NotFound when it has none of that name."""
         ...
 
     async def leaks(self) -> Sequence[m.Leak]:
@@ -144,4 +153,54 @@ class Code(Protocol):
 
     async def complete(self, kernel_id: str, code: str, cursor: int) -> Sequence[str]:
         """List completions at the cursor."""
+        ...
+
+    async def services(self, kernel_id: str) -> Sequence[c.ServiceRow]:
+        """List the services of a kernel."""
+        ...
+
+    async def start_service(
+        self, kernel_id: str, name: str, options: Mapping[str, str]
+    ) -> c.ServiceRow:
+        """Start a service, or say how it is when it runs."""
+        ...
+
+    async def shutdown_service(self, kernel_id: str, name: str) -> None:
+        """End a service; succeeds when it does not run."""
+        ...
+
+
+class Content(Protocol):
+    """What is in the node and in its kernels: images, files and commits."""
+
+    def pull(self, name: str) -> AsyncIterator[c.PullProgress]:
+        """Fetch an image; callers of one image share it, and it goes on without them."""
+        ...
+
+    def push(self, name: str) -> AsyncIterator[c.PullProgress]:
+        """Send an image to its registry."""
+        ...
+
+    async def purge(self, name: str) -> None:
+        """Remove an image from the node."""
+        ...
+
+    async def upload(self, params: c.UploadFile) -> c.UploadState:
+        """Take one piece of a tar stream."""
+        ...
+
+    def download(self, kernel_id: str, path: str) -> AsyncIterator[c.FileChunk]:
+        """Yield a path of a kernel as a tar stream."""
+        ...
+
+    async def files(self, kernel_id: str, path: str) -> Sequence[c.FileRow]:
+        """List a directory of a kernel."""
+        ...
+
+    async def commit(self, kernel_id: str, image: str) -> c.CommitState:
+        """Make a kernel's container into an image; Conflict while another commit of it runs."""
+        ...
+
+    async def commit_state(self, kernel_id: str) -> c.CommitState:
+        """Say what became of the last commit of a kernel."""
         ...

@@ -85,8 +85,12 @@ KERNEL_STEP: Final = EventKind(
     "a step of building or giving back has begun or is done",
     {
         "step": "the step",
-        "phase": "`taking`, `held`, `giving-back` or `given-back`",
+        "phase": "`taking`, `progress`, `held`, `giving-back` or `given-back`",
         "seconds": "how long it took, once it is `held`",
+        "layer": "of the progress of a pull: a layer of the image",
+        "status": "what is done with the layer",
+        "current": "how many bytes of it are there",
+        "total": "how many bytes it has",
     },
     durable=False,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
 from agent_core.contracts.errors import UnknownMethod
+from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
@@ -108,6 +109,30 @@ LIST_SLOTS = _list(
     "list_slots", _READ, _NONE, m.SlotRow, "List the slots: total, used, and free for one more."
 )
 LIST_IMAGES = _list("list_images", _READ, _NONE, m.ImageRow, "List the images that can be started.")
+PULL_IMAGE = _one(
+    "pull_image",
+    _OPERATE,
+    c.ImageParams,
+    m.Done,
+    "Fetch an image and stream the progress; callers of one image share it, and it goes on.",
+    item=c.PullProgress,
+)
+PUSH_IMAGE = _one(
+    "push_image",
+    _OPERATE,
+    c.ImageParams,
+    m.Done,
+    "Send an image to its registry and stream the progress.",
+    item=c.PullProgress,
+)
+PURGE_IMAGE = _one(
+    "purge_image",
+    _OPERATE,
+    c.ImageParams,
+    m.Done,
+    "Remove an image from the node; succeeds when it is not there.",
+    goes_on=True,
+)
 CREATE_KERNEL = _one(
     "create_kernel",
     _OPERATE,
@@ -216,6 +241,63 @@ INTERRUPT_KERNEL = _one(
 )
 COMPLETE_CODE = _one(
     "complete_code", _OPERATE, m.CompleteCode, m.Completions, "List completions at the cursor."
+)
+LIST_SERVICES = _list(
+    "list_services", _READ, _KERNEL, c.ServiceRow, "List the services of a kernel."
+)
+START_SERVICE = _one(
+    "start_service",
+    _OPERATE,
+    c.StartService,
+    c.ServiceRow,
+    "Start a service of a kernel, answered once it runs; one that runs is left as it is.",
+    goes_on=True,
+)
+SHUTDOWN_SERVICE = _one(
+    "shutdown_service",
+    _OPERATE,
+    c.ServiceParams,
+    m.Done,
+    "End a service of a kernel; succeeds when it does not run.",
+    goes_on=True,
+)
+UPLOAD_FILE = _one(
+    "upload_file",
+    _OPERATE,
+    c.UploadFile,
+    c.UploadState,
+    "Take one piece of a tar stream that is unpacked in a kernel.",
+)
+DOWNLOAD_FILE = _one(
+    "download_file",
+    _OPERATE,
+    c.PathParams,
+    m.Done,
+    "Stream a path of a kernel as a tar.",
+    item=c.FileChunk,
+)
+LIST_FILES = _list("list_files", _READ, c.PathParams, c.FileRow, "List a directory of a kernel.")
+COMMIT_KERNEL = _one(
+    "commit_kernel",
+    _OPERATE,
+    c.CommitKernel,
+    c.CommitState,
+    "Make a kernel's container into an image, answered once that is done; it goes on.",
+    goes_on=True,
+)
+GET_COMMIT_STATUS = _one(
+    "get_commit_status", _READ, _KERNEL, c.CommitState, "Say what became of the last commit."
+)
+LIST_COMMANDS = _list(
+    "list_commands", _READ, _NONE, c.CommandRow, "List the commands of the backend's own."
+)
+CALL_BACKEND = _one(
+    "call_backend",
+    _ADMIN,
+    c.CallBackend,
+    c.CommandResult,
+    "Call a command of the backend's own.",
+    goes_on=True,
 )
 LIST_LEAKS = _list(
     "list_leaks", _READ, _NONE, m.Leak, "Compare the ledger with the world in both directions."

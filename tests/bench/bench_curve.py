@@ -36,7 +36,7 @@ async def serve(kind: str, folder: str) -> None:
     keys = ensure_keys(Path(folder) / "keys") if kind == "curve" else None
     tcp = TcpAddress("127.0.0.1", 0, keys, insecure=keys is None)
     nothing: Any = SimpleNamespace(execute=None)
-    server = RpcServer(Dispatcher(nothing, nothing, nothing), tcp=tcp)
+    server = RpcServer(Dispatcher(nothing, nothing, nothing, nothing), tcp=tcp)
     server.start()
     print(server.addresses[0], flush=True)
     await asyncio.get_running_loop().create_future()

@@ -28,7 +28,7 @@ Ping = Callable[[], Awaitable[object]]
 
 async def serve_agent(path: str) -> None:
     nothing: Any = SimpleNamespace(execute=None)
-    server = RpcServer(Dispatcher(nothing, nothing, nothing), unix=Path(path))
+    server = RpcServer(Dispatcher(nothing, nothing, nothing, nothing), unix=Path(path))
     server.start()
     await asyncio.get_running_loop().create_future()
 

@@ -286,7 +286,7 @@ def agent(tmp_path):
     stop = asyncio.Event()
 
     async def serve():
-        server = RpcServer(Dispatcher(services, services, services), unix=socket)
+        server = RpcServer(Dispatcher(services, services, services, services), unix=socket)
         server.start()
         ready.set()
         await stop.wait()

@@ -40,7 +40,7 @@ def served(directory):
 
     async def serve():
         address = TcpAddress("127.0.0.1", 0, ensure_keys(directory))
-        server = RpcServer(Dispatcher(nothing, nothing, nothing), tcp=address)
+        server = RpcServer(Dispatcher(nothing, nothing, nothing, nothing), tcp=address)
         server.start()
         place.address = server.addresses[0]
         ready.set()

@@ -19,6 +19,7 @@ from agent_core.kernels.logs import LogStore
 from agent_core.kernels.mending import Mending
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool
+from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
@@ -84,6 +85,7 @@ class World:
             FakeRunner(),
             LogStore(self.root / "logs"),
             PortPool(self.ports, cooldown=self.cooldown, obstacle=self._obstacle, now=self._now),
+            Pulls(self.backend, 10),
         )
         self.owners = Owners(self.services)
         self.kernels = KernelService(self.services, self.owners)

@@ -264,7 +264,7 @@ class Bare:
 @asynccontextmanager
 async def serving(path, **options):
     services = Services()
-    dispatcher = Dispatcher(services, services, services)
+    dispatcher = Dispatcher(services, services, services, services)
     server = RpcServer(dispatcher, unix=path, **options)
     server.start()
     try:

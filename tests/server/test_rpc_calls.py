@@ -180,7 +180,7 @@ def test_a_role_admits_what_it_includes_and_nothing_above():
         def status(self):
             return "the status"
 
-    dispatcher = Dispatcher(Nothing(), Nothing(), Nothing())
+    dispatcher = Dispatcher(Nothing(), Nothing(), Nothing(), Nothing())
 
     assert dispatcher.dispatch(methods.GET_STATUS, {}, Role.READ) == "the status"
     for method in (methods.CREATE_KERNEL, methods.GET_CONFIG):

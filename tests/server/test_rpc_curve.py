@@ -176,7 +176,7 @@ def test_what_secures_tcp_is_not_imported_without_it(tmp_path):
         "from agent_core.client import AgentClient\n"
         "nothing = types.SimpleNamespace(execute=None)\n"
         "async def main(path):\n"
-        "    server = RpcServer(Dispatcher(nothing, nothing, nothing), unix=Path(path))\n"
+        "    server = RpcServer(Dispatcher(nothing, nothing, nothing, nothing), unix=Path(path))\n"
         "    server.start()\n"
         "    async with AgentClient(path) as client:\n"
         "        print(await client.ping('ok'))\n"

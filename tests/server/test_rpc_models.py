@@ -36,7 +36,7 @@ def shapes_of(model):
 @pytest.fixture(scope="module")
 def dispatcher():
     nothing = SimpleNamespace(execute=None)
-    made = Dispatcher(nothing, nothing, nothing)
+    made = Dispatcher(nothing, nothing, nothing, nothing)
     made._handlers = dict.fromkeys(METHODS, lambda params: params)
     return made
 

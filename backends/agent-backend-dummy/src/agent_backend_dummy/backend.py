@@ -26,6 +26,7 @@ from agent_core.contracts.backend import (
     ContainerState,
     ContainerStatus,
     ExitStatus,
+    FileEntry,
     Handles,
     Image,
     Paths,
@@ -154,6 +155,19 @@ class DummyBackend(ContainerBackend):
         pulling = images.pull(name, self._day.delays.seconds("pull-image"))
         async for progress in self._day.stream("pull", Subject(image=name), pulling):
             yield progress
+
+    async def push_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Send an image that is here, telling of its layers."""
+        images = self.images_here
+        images.inspect(name)
+        pushing = images.pull(name, self._day.delays.seconds("push-image"))
+        async for progress in self._day.stream("push", Subject(image=name), pushing):
+            yield progress
+
+    async def remove_image(self, name: str) -> None:
+        """Remove an image; succeeds when it is not here."""
+        purge = self.images_here.purge
+        await self._day.step("purge", Subject(image=name), lambda: purge(name), "purge-images")
 
     async def create_network(self, name: str) -> None:
         """Create a network."""
@@ -293,6 +307,13 @@ class DummyBackend(ContainerBackend):
         packed = files.pack(self.engine.store, name, path)
         async for chunk in self._day.stream("copy-out", self._subject(name), packed, delay):
             yield chunk
+
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        """List a directory of what was copied in."""
+        self.engine.find(name)
+        store = self.engine.store
+        look = lambda: files.entries(store, name, path)  # noqa: E731 - the step's work
+        return await self._day.step("list-files", self._subject(name), look, "list-files")
 
     async def commit(self, name: str, image: str) -> str:
         """Have an image of that name from now on.

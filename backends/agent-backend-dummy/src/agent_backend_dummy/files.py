@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from agent_backend_dummy.store import Store
+from agent_core.contracts.backend import FileEntry
 from agent_core.contracts.errors import InvalidArgument, NotFound
 
 BOUND: Final = 16 << 20
@@ -74,3 +75,23 @@ async def pack(store: Store, container: str, path: str) -> AsyncIterator[bytes]:
     data = buffer.getvalue()
     for start in range(0, len(data), _CHUNK):
         yield data[start : start + _CHUNK]
+
+
+def entries(store: Store, container: str, path: str) -> list[FileEntry]:
+    """List a directory; one that nothing was put into is only there at its top.
+
+    Raises:
+        NotFound: when nothing is there.
+    """
+    root = place(path)
+    below = root.rstrip("/") + "/"
+    found: dict[str, FileEntry] = {}
+    for name, mode, mtime, size in store.files(container):
+        if not name.startswith(below):
+            continue
+        first, _, rest = name.removeprefix(below).partition("/")
+        kind = "directory" if rest else "file"
+        found[first] = FileEntry(first, kind, 0 if rest else size, 0o755 if rest else mode, mtime)
+    if not found and root not in ("/", "/home", "/home/work"):
+        raise NotFound(f"there is no directory {root} in container {container}")
+    return [found[name] for name in sorted(found)]

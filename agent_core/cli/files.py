@@ -1,0 +1,169 @@
+"""Files of kernels: copied in and out, and listed; kernels committed to images."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import posixpath
+import stat
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import click
+
+from agent_core.cli.options import AgentCommand, current
+from agent_core.cli.output import moment, plain, print_fields, print_json, print_rows, shown, size
+
+if TYPE_CHECKING:
+    from agent_core.client.client import AgentClient
+
+_CHUNK: Final = 256 << 10
+_SPOOLED: Final = 8 << 20
+
+
+@click.command(
+    "cp",
+    cls=AgentCommand,
+    examples="""
+        agentctl cp model.bin KERNEL:/home/work/
+        agentctl cp KERNEL:/home/work/results ./results
+    """,
+)
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+def copy(source: str, target: str) -> None:
+    """Copy a file or a directory into a kernel or out of it; kernels are named as ID:PATH."""
+    from agent_core.cli.connection import ask
+
+    inward, outward = _kernel_path(target), _kernel_path(source)
+    if (inward is None) == (outward is None):
+        raise click.UsageError("one of the two is a path in a kernel, written as ID:PATH")
+    if inward is not None:
+        if not Path(source).exists():
+            raise click.UsageError(f"cannot read {source}: no such file or directory")
+        sent = ask(lambda agent: _upload(agent, Path(source), *inward))
+        _say(source, target, sent)
+    elif outward is not None:
+        received = ask(lambda agent: _download(agent, *outward, Path(target)))
+        _say(source, target, received)
+
+
+def _kernel_path(text: str) -> tuple[str, str] | None:
+    """Tell a path in a kernel from one of this machine, as scp does: a slash before a colon."""
+    kernel_id, colon, path = text.partition(":")
+    return (kernel_id, path) if colon and kernel_id and "/" not in kernel_id and path else None
+
+
+async def _upload(agent: AgentClient, source: Path, kernel_id: str, path: str) -> int:
+    into, name = (path, source.name) if path.endswith("/") else posixpath.split(path)
+    return await agent.upload_file(kernel_id, into or "/", _packed(source, name), timeout=None)
+
+
+async def _packed(source: Path, name: str) -> AsyncIterator[bytes]:
+    """Pack a file or a directory in a thread, and yield the tar as it grows."""
+    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(4)
+    loop = asyncio.get_running_loop()
+    packing = loop.run_in_executor(None, _pack, source, name, _Handing(loop, chunks))
+    while (chunk := await chunks.get()) is not None:
+        yield chunk
+    await packing
+
+
+class _Handing(io.RawIOBase):
+    """A file that hands what is written to a queue of the loop, waiting where that is full."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, chunks: asyncio.Queue[bytes | None]
+    ) -> None:
+        self._loop = loop
+        self._chunks = chunks
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]
+        self.hand(piece)
+        return len(piece)
+
+    def hand(self, piece: bytes | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._chunks.put(piece), self._loop).result()
+
+
+def _pack(source: Path, name: str, into: _Handing) -> None:
+    try:
+        with tarfile.open(fileobj=into, mode="w|", bufsize=_CHUNK) as archive:
+            archive.add(source, arcname=name)
+    finally:
+        into.hand(None)
+
+
+async def _download(agent: AgentClient, kernel_id: str, path: str, target: Path) -> int:
+    received = 0
+    # A tar is unpacked by a thread: it is kept in between, on the disk where it is large.
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as buffer:
+        async for data in agent.download_file(kernel_id, path):
+            received += len(data)
+            buffer.write(data)
+        buffer.seek(0)
+        await asyncio.to_thread(_unpack, buffer, target)
+    return received
+
+
+def _unpack(archive: IO[bytes], target: Path) -> None:
+    """Unpack safely: nothing leads out of the target, whatever the kernel has sent."""
+    with tarfile.open(fileobj=archive) as tar:
+        members = tar.getmembers()
+        single = len(members) == 1 and members[0].isfile() and not target.is_dir()
+        if single:
+            file = tar.extractfile(members[0])
+            target.write_bytes(file.read() if file is not None else b"")
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        tar.extractall(target, filter="data")
+
+
+def _say(source: str, target: str, count: int) -> None:
+    if current().json:
+        print_json({"source": source, "target": target, "bytes": count})
+    else:
+        click.echo(f"{shown(source)} -> {shown(target)}: {size(count)}")
+
+
+def show_files(kernel_id: str, path: str) -> None:
+    """List a directory of a kernel."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_files(kernel_id, path))]
+    if not current().json:
+        rows = [
+            {
+                **row,
+                "mode": stat.filemode(row["mode"])[1:],
+                "size": size(row["size"]),
+                "mtime": moment(row["mtime"]),
+            }
+            for row in rows
+        ]
+    columns = {"NAME": "name", "KIND": "kind", "MODE": "mode", "SIZE": "size", "CHANGED": "mtime"}
+    print_rows(rows, columns, empty="the directory is empty")
+
+
+def commit(kernel_id: str, image: str | None) -> None:
+    """Commit a kernel to an image, or without one show what became of the last commit."""
+    from agent_core.cli.connection import ask
+
+    async def work(agent: AgentClient) -> object:
+        if image is None:
+            return await agent.get_commit_status(kernel_id)
+        return await agent.commit_kernel(kernel_id, image)
+
+    state = plain(ask(work))  # type: ignore[arg-type]
+    if current().json:
+        print_json(state)
+    else:
+        times = {key: moment(state[key]) for key in ("began_at", "ended_at")}
+        print_fields({**state, **times})

@@ -1,0 +1,176 @@
+"""What is in the node and in its kernels, as the RPC sees it: images, files and commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+import structlog
+
+from agent_core import clock
+from agent_core.contracts.backend import FileEntry
+from agent_core.contracts.errors import AgentError, Conflict, PluginContractBroken, WrongState
+from agent_core.kernels.asking import ask, items
+from agent_core.kernels.pulling import progress_of
+from agent_core.kernels.service import KernelService
+from agent_core.kernels.services import Services
+from agent_core.kernels.states import KernelState
+from agent_core.kernels.uploading import Uploads
+from agent_core.ledger import KernelRow
+from agent_core.wire import content as c
+
+log = structlog.get_logger(__name__)
+
+_KINDS = ("file", "directory", "link", "other")
+
+
+class ContentService:
+    """Hands images, files and commits to the backend: bounded, with deadlines, replies checked."""
+
+    def __init__(self, services: Services, kernels: KernelService) -> None:
+        self._services = services
+        self._kernels = kernels
+        self._uploads = Uploads()
+        self._commits: dict[str, c.CommitState] = {}
+        self._committing: dict[str, asyncio.Task[None]] = {}
+
+    # ---- images ----
+
+    async def pull(self, name: str) -> AsyncGenerator[c.PullProgress, None]:
+        """Fetch an image; callers of one image share it, and it goes on without them."""
+        async with aclosing(self._services.pulls.pull(name)) as progress:
+            async for item in progress:
+                yield item
+
+    async def push(self, name: str) -> AsyncIterator[c.PullProgress]:
+        """Send an image to its registry."""
+        progress = progress_of(self._services.backend.push_image(name))
+        async with aclosing(items(self._services, progress, "push_image")) as checked:
+            async for item in checked:
+                yield item
+
+    async def purge(self, name: str) -> None:
+        """Remove an image from the node."""
+        removing = self._services.backend.remove_image(name)
+        await ask(self._services, removing, "remove_image")
+
+    # ---- files ----
+
+    async def upload(self, params: c.UploadFile) -> c.UploadState:
+        """Take one piece of a tar stream.
+
+        Raises:
+            WrongState: when the kernel does not run.
+            InvalidArgument: when the piece does not follow the one before.
+        """
+        row = await self._running(params.kernel_id)
+
+        async def unpack(tar: AsyncIterator[bytes]) -> None:
+            backend, container = self._services.backend, row.container or ""
+            await backend.copy_in(container, params.path, tar)
+
+        return await self._uploads.take(row.kernel_id, params, unpack)
+
+    async def download(self, kernel_id: str, path: str) -> AsyncIterator[c.FileChunk]:
+        """Yield a path of a kernel as a tar stream.
+
+        Raises:
+            NotFound: when nothing is there.
+        """
+        row = await self._running(kernel_id)
+        tar = self._services.backend.copy_out(row.container or "", path)
+        async with aclosing(items(self._services, tar, "copy_out")) as chunks:
+            async for chunk in chunks:
+                for start in range(0, len(chunk), c.CHUNK):
+                    yield c.FileChunk(data=chunk[start : start + c.CHUNK])
+
+    async def files(self, kernel_id: str, path: str) -> Sequence[c.FileRow]:
+        """List a directory of a kernel.
+
+        Raises:
+            NotFound: when nothing is there.
+        """
+        row = await self._running(kernel_id)
+        listing = self._services.backend.list_files(row.container or "", path)
+        found = await ask(self._services, listing, "list_files")
+        return [self._row(entry) for entry in found]
+
+    def _row(self, entry: object) -> c.FileRow:
+        if not isinstance(entry, FileEntry) or entry.kind not in _KINDS:
+            raise PluginContractBroken(
+                f"the backend listed {entry!r}, which is no file",
+                plugin=self._services.backend.info.name,
+                stage="list_files",
+            )
+        return c.FileRow.model_validate(
+            {name: getattr(entry, name) for name in ("name", "kind", "size", "mode", "mtime")}
+        )
+
+    async def _running(self, kernel_id: str) -> KernelRow:
+        row = await self._kernels.find(kernel_id)
+        if row.state != KernelState.RUNNING:
+            raise WrongState(
+                f"kernel {row.kernel_id} is {row.state}, and only one that runs has files",
+                hint=f"`agentctl kernels show {row.kernel_id}` says why.",
+            )
+        return row
+
+    # ---- commits ----
+
+    async def commit(self, kernel_id: str, image: str) -> c.CommitState:
+        """Make a kernel's container into an image; goes on when its caller has gone.
+
+        Raises:
+            Conflict: while another commit of this kernel is under way.
+            WrongState: when the kernel does not run.
+            AgentError: why it failed.
+        """
+        row = await self._running(kernel_id)
+        if row.kernel_id in self._committing:
+            image = self._commits[row.kernel_id].image
+            raise Conflict(
+                f"kernel {row.kernel_id} is being committed to {image}",
+                hint="Wait until that is done; get_commit_status says so.",
+            )
+        self._commits[row.kernel_id] = c.CommitState(
+            kernel_id=row.kernel_id, status="ongoing", image=image, began_at=clock.wall()
+        )
+        task = asyncio.ensure_future(self._commit(row, image))
+        self._committing[row.kernel_id] = task
+        task.add_done_callback(lambda done: self._committed(row.kernel_id, done))
+        await asyncio.shield(task)
+        return self._commits[row.kernel_id]
+
+    async def _commit(self, row: KernelRow, image: str) -> None:
+        committing = self._services.backend.commit(row.container or "", image)
+        extra = self._services.settings.commit_timeout
+        digest = await ask(self._services, committing, "commit", extra=extra)
+        self._note(row.kernel_id, status="done", digest=str(digest))
+
+    def _committed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
+        self._committing.pop(kernel_id, None)
+        if task.cancelled():
+            self._note(kernel_id, status="failed", error="the agent was stopped")
+        elif (error := task.exception()) is not None:
+            why = error.message if isinstance(error, AgentError) else str(error)
+            log.warning("a kernel was not committed", kernel_id=kernel_id, error=why)
+            self._note(kernel_id, status="failed", error=why)
+
+    def _note(self, kernel_id: str, **changes: object) -> None:
+        state = self._commits[kernel_id]
+        self._commits[kernel_id] = state.model_copy(update={**changes, "ended_at": clock.wall()})
+
+    async def commit_state(self, kernel_id: str) -> c.CommitState:
+        """Say what became of the last commit of a kernel since the agent began."""
+        row = await self._kernels.find(kernel_id)
+        nothing = c.CommitState(kernel_id=row.kernel_id, status="none")
+        return self._commits.get(row.kernel_id, nothing)
+
+    async def close(self) -> None:
+        """Give up what is under way: the agent stops."""
+        await self._uploads.close()
+        tasks = [*self._committing.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

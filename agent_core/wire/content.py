@@ -1,0 +1,134 @@
+"""The models of what is in a node and its kernels: images, files, commits, services, commands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from agent_core.wire.models import KernelParams, Model, Params
+
+CHUNK: Final = 256 << 10
+"""Bytes of the longest piece of a file in one message."""
+
+ImageName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s\x00-\x1f]+$")]
+InnerPath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+ServiceName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ImageParams(Params):
+    """Parameters of what is about one image."""
+
+    name: ImageName
+
+
+class PullProgress(Model):
+    """How far one layer of an image is; `current` and `total` are bytes, None where not known."""
+
+    layer: str = ""
+    status: str = ""
+    current: int | None = None
+    total: int | None = None
+
+
+class UploadFile(KernelParams):
+    """Parameters of upload_file: one piece of a tar stream that is unpacked at `path`.
+
+    The pieces of one upload bear the same `upload_id`, which the caller chooses, and are sent one
+    after the other; the one that is `last` is answered once all is unpacked.
+    """
+
+    upload_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    path: InnerPath
+    offset: Annotated[int, Field(ge=0)]
+    data: Annotated[bytes, Field(max_length=CHUNK)] = b""
+    last: bool = False
+
+
+class UploadState(Model):
+    """How many bytes of an upload the agent has taken, and whether all is unpacked."""
+
+    taken: int
+    done: bool
+
+
+class PathParams(KernelParams):
+    """Parameters of what is about one path in a kernel."""
+
+    path: InnerPath
+
+
+class FileChunk(Model):
+    """A piece of a tar stream."""
+
+    data: bytes
+
+
+class FileRow(Model):
+    """One file or directory: `mode` is its permission bits, `mtime` seconds since the epoch."""
+
+    name: str
+    kind: Literal["file", "directory", "link", "other"]
+    size: int
+    mode: int
+    mtime: float
+
+
+class CommitKernel(KernelParams):
+    """Parameters of commit_kernel: the name of the image that is made."""
+
+    image: ImageName
+
+
+class CommitState(Model):
+    """What became of the last commit of a kernel since the agent began."""
+
+    kernel_id: str
+    status: Literal["none", "ongoing", "done", "failed"]
+    image: str = ""
+    digest: str = ""
+    began_at: float | None = None
+    ended_at: float | None = None
+    error: str = ""
+
+
+class StartService(KernelParams):
+    """Parameters of start_service."""
+
+    name: ServiceName
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class ServiceParams(KernelParams):
+    """Parameters of what is about one service of a kernel."""
+
+    name: ServiceName
+
+
+class ServiceRow(Model):
+    """One service of a kernel: its ports as the kernel sees them, and whether it was started."""
+
+    name: str
+    protocol: str
+    ports: list[int]
+    running: bool
+
+
+class CallBackend(Params):
+    """Parameters of call_backend: one of the backend's own commands, with plain data."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class CommandRow(Model):
+    """One command of the backend's own."""
+
+    name: str
+    summary: str
+
+
+class CommandResult(Model):
+    """What a command of the backend answered."""
+
+    values: dict[str, Any]
