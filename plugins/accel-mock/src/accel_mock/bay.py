@@ -8,7 +8,7 @@ told as the reason why all devices of its file are `DEGRADED`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -115,7 +115,7 @@ class Bay:
         return True
 
     def _read(self, stale: Mapping[Path, Signature]) -> _Stock:
-        """Read some files, and check them with all others; nothing is kept when there are faults."""
+        """Read some files and check them with all others; faults leave everything as it was."""
         racks, faults = dict(self._racks), list[str]()
         script = self._stock.script if hasattr(self, "_stock") else ()
         for path in stale:
@@ -141,7 +141,7 @@ class Bay:
         self._racks = racks
         return _Stock(tuple(self._kinds(racks.values())), script)
 
-    def _kinds(self, racks: Iterator[Rack] | Sequence[Rack]) -> Iterator[Kind]:
+    def _kinds(self, racks: Iterable[Rack]) -> Iterator[Kind]:
         for number, rack in enumerate(racks):
             yield Kind(rack, self._settings.of_kind(rack.slot), number)
 
@@ -152,7 +152,7 @@ class Bay:
             yield f"{len(known)} devices in all; a node has at most {MAX_DEVICES}"
         for device in sorted({d for step in script for d in step.devices} - known):
             yield f"{self._settings.script} is about {device!r}, which no file has"
-        for kind in self._kinds(tuple(racks.values())):
+        for kind in self._kinds(racks.values()):
             if kind.dealing.shares:
                 yield from _too_small(kind)
 

@@ -81,7 +81,7 @@ class Cards:
         """Note the partitions that are larger than what they are a part of."""
         for card in self.read.values():
             mother = self.read.get(card.mother) if card.profile else None
-            if mother and card.memory > mother.memory:
+            if mother and card.memory > mother.memory > 0:
                 what = f"is more than the {mother.memory} bytes of its mother"
                 self._tables[card.id].fault("memory_size", what)
 

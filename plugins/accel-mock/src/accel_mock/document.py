@@ -1,4 +1,4 @@
-"""One TOML file of the plugin's, read whole or refused; its faults are gathered with their lines."""
+"""One TOML file of the plugin's, read whole or refused; its faults have their lines."""
 
 from __future__ import annotations
 

@@ -100,7 +100,8 @@ def _rack(table: Table) -> Rack:
     slot = table.text("slot_name", *_SLOT)
     usual = CUDA if slot == "cuda" else "MockDevice"
     implementation = table.choice("device_plugin_name", _IMPLEMENTATIONS, usual)
-    cards = Cards(partitions=implementation == CUDA)
+    # What follows from a fault is no fault of its own.
+    cards = Cards(partitions=implementation == CUDA or not slot)
     if not table.content.get("devices"):
         table.fault("devices", "is not a list of at least one device")
     for each in table.tables("devices"):
@@ -139,7 +140,8 @@ def _links(table: Table, cards: Cards) -> Links:
         devices = connected(each, "devices")
         for device in devices:
             if device not in cards.read:
-                each.fault("devices", f"names {device!r}, which is not there{meant(device, cards.read)}")
+                hint = meant(device, cards.read)
+                each.fault("devices", f"names {device!r}, which is not there{hint}")
         links.update(all_pairs(devices, each.text("kind", *KIND, default=DEFAULT_KIND)))
     return links
 

@@ -1,4 +1,4 @@
-"""Devices for the agent: what they offer, and the counters by which a card and its parts exclude."""
+"""Devices for the agent: what they offer, and the counters by which a card excludes its parts."""
 
 from __future__ import annotations
 

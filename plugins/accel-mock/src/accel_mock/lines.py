@@ -1,4 +1,4 @@
-"""On which line of a TOML text each value stands: read only when there is a fault to point at.
+r"""On which line of a TOML text each value stands: read only when there is a fault to point at.
 
 The standard library's parser keeps no positions. The text has passed that parser already, so this
 scanner need not refuse anything.
@@ -44,10 +44,10 @@ class Lines:
     def _read_all(self) -> None:
         table: Place = ()
         while self._next < len(self._tokens):
-            token, _ = self._tokens[self._next]
-            if token == "\n":
+            piece, _ = self._tokens[self._next]
+            if piece == "\n":
                 self._next += 1
-            elif token == "[":
+            elif piece == "[":
                 table = self._header()
             else:
                 self._pair(table)
@@ -79,11 +79,11 @@ class Lines:
 
     def _value(self, place: Place) -> None:
         self._skip_blank()
-        token, line = self._tokens[self._next]
+        piece, line = self._tokens[self._next]
         self._note(place, line)
-        if token in "[{":
+        if piece in "[{":
             self._next += 1
-            self._members(place, "]" if token == "[" else "}")
+            self._members(place, "]" if piece == "[" else "}")
             return
         while self._tokens[self._next][0] not in _ENDS:
             self._next += 1
@@ -105,8 +105,8 @@ class Lines:
 
     def _key(self, end: str) -> list[str]:
         parts = []
-        while (token := self._tokens[self._next][0]) != end:
-            parts += [] if token == "." else [token[1:-1] if token[0] in "\"'" else token]
+        while (piece := self._tokens[self._next][0]) != end:
+            parts += [] if piece == "." else [piece[1:-1] if piece[0] in "\"'" else piece]
             self._next += 1
         self._next += 1
         return parts
@@ -122,7 +122,7 @@ class Lines:
 def _tokens(text: str) -> Iterator[tuple[str, int]]:
     line = 1
     for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token == "\n" or not (token.isspace() or token.startswith("#")):
-            yield token, line
-        line += token.count("\n")
+        piece = match.group()
+        if piece == "\n" or not (piece.isspace() or piece.startswith("#")):
+            yield piece, line
+        line += piece.count("\n")

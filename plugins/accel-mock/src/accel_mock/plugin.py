@@ -21,7 +21,6 @@ from agent_core.hookspecs import hookimpl
 _SUBTYPES = ("device", "shares", "device:*-mig")
 
 
-
 class MockDevice(ComputeDevice):
     """Mock accelerators of one or several kinds, as their files declare them.
 

@@ -79,11 +79,12 @@ class Readings:
         draw, memory = self._source(card.id), card.memory
         used = max(round(draw.uniform(0.2, 1.0) * memory), self._memory[card.id])
         util = max(draw.uniform(0.0, 1.0), self._util[card.id])
-        watts, heat = draw.gauss(200.0, 50.0), draw.gauss(90.0, 20.0)
+        watts = _bounded(draw.gauss(200.0, 50.0), _MAX_WATTS)
+        heat = _bounded(draw.gauss(90.0, 20.0), _MAX_CELSIUS)
         yield self._reading(kind, "mem", min(used, memory), card.id, memory)
         yield self._reading(kind, "util", min(util, 1.0), card.id, 1.0)
-        yield self._reading(kind, "power", _bounded(watts, _MAX_WATTS), card.id, _MAX_WATTS)
-        yield self._reading(kind, "temperature", _bounded(heat, _MAX_CELSIUS), card.id, _MAX_CELSIUS)
+        yield self._reading(kind, "power", watts, card.id, _MAX_WATTS)
+        yield self._reading(kind, "temperature", heat, card.id, _MAX_CELSIUS)
 
     def _reading(
         self, kind: Kind, name: str, value: float, device: str, capacity: float

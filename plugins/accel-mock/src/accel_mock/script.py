@@ -131,7 +131,8 @@ class Script:
         for table, step in self.steps:
             for device in step.devices:
                 if device and device not in known:
-                    table.fault("", f"is about {device!r}, which is not there{meant(device, known)}")
+                    hint = meant(device, known)
+                    table.fault("", f"is about {device!r}, which is not there{hint}")
 
 
 def all_pairs(devices: Sequence[str], kind: str) -> Links:
@@ -142,9 +143,9 @@ def all_pairs(devices: Sequence[str], kind: str) -> Links:
 def connected(table: Table, key: str) -> tuple[str, ...]:
     """Read the two or more devices that a link connects."""
     found = table.content.get(key)
-    if isinstance(found, list) and len(found) > 1 and all(isinstance(each, str) for each in found):
-        if len(set(found)) == len(found):
-            return tuple(found)
+    devices = [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+    if len(devices) > 1 and len(set(devices)) == len(devices) and devices == found:
+        return tuple(devices)
     table.fault(key, f"is {found!r}, not a list of different devices")
     return ()
 

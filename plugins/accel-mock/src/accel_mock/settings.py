@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -192,7 +192,7 @@ class _Reader:
 
     def dealing(self, otherwise: Dealing) -> Dealing:
         """Read the keys that are given."""
-        readers = {
+        readers: Mapping[str, tuple[str, Callable[[str], Any]]] = {
             "allocation-mode": ("shares", self._mode),
             "unit-mem": ("unit_memory", self._positive),
             "unit-proc": ("unit_processors", self._positive),

@@ -76,7 +76,7 @@ class Table:
         return True in given.values()
 
     def size(self, key: str) -> int:
-        """Read a size in bytes, which is never zero."""
+        """Read a size in bytes; zero is what a fault gives."""
         try:
             size = Amount.parse_size(str(self.content[key])).value
         except KeyError:
@@ -87,7 +87,7 @@ class Table:
             if size:
                 return size
             self.fault(key, "is zero")
-        return 1
+        return 0
 
     def choice(self, key: str, known: Collection[str], default: str | None = None) -> str:
         """Read one of several words, whatever its case; without a default it has to be there."""
