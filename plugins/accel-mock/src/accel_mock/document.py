@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,7 +98,7 @@ def _bytes_of(path: Path) -> bytes:
 def _not_a_file(path: Path) -> str:
     if path.is_dir():
         return "is a directory, not a file"
-    return "is not a regular file" if os.path.lexists(path) else "is not there"
+    return "is not a regular file" if path.exists() else "is not there"
 
 
 def _syntax_fault(path: Path, text: str, message: str) -> str:
