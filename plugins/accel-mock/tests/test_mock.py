@@ -17,15 +17,6 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "mock-accelerator.toml"
 D01, D02, D03, D04 = (f"c59395cd-ac91-4cd3-a1b0-3d2568aa2d0{n}" for n in range(1, 5))
 
 
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run with a home of its own, so that the developer's files play no part."""
-    monkeypatch.delenv("AGENT_MOCK_ACCELERATOR", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-
 def opened(**config: Any) -> MockDevice:
     plugin = MockDevice()
     plugin.open({"file": str(EXAMPLE), **config})
@@ -246,6 +237,12 @@ def test_a_file_that_is_no_such_file_is_refused(tmp_path: Path, text: str) -> No
         ({"unit-proc": 0}, "unit-proc is zero"),
         ({"unit-mem": "1g", "unit_mem": "2g"}, "given twice"),
         ({"unit-mem": "1000000g"}, "less than one share"),
+        ({"unit-mem": "12 parsecs"}, "unit-mem is no size: '12 parsecs'"),
+        ({"unit-mem": 5}, "unit-mem is 5, less than a byte for each quantum"),
+        ({"quantum": "0.0000001"}, "0.000001 is the finest"),
+        ({"reserved-memory": "-1"}, "reserved-memory is no size"),
+        ({"files": ["x"]}, "file and files are both given"),
+        ({"kinds": {"cuda": {"quantum": "2"}}}, "kinds.cuda quantum is 2"),
     ],
 )
 def test_a_fault_of_the_section_is_named(config: dict[str, Any], words: str) -> None:
