@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import replace
 from typing import Final
 
 from accel_mock.model import Card
@@ -44,37 +43,37 @@ class Cards:
         if len(self.read) + count > MAX_DEVICES:
             table.fault("", f"is beyond the {MAX_DEVICES} devices that a node can have")
             return
-        card, nodes = _card(table), _numa_nodes(table)
-        profile = self._profile(table, card)
+        mother, model = table.text("mother_uuid", *UUID), table.text("model_name", *_MODEL)
+        profile = self._profile(table, model)
+        nodes = _numa_nodes(table)
+        processors, memory, health, evidence = _facts(table)
         for number in range(count):
-            node = nodes[number % len(nodes)] if nodes else None
-            alike = replace(card, index=len(self.read), numa_node=node, profile=profile)
-            if not self._take(table, self._named(alike, number)):
+            identity, parent = self._named(mother, number, part=bool(profile))
+            if identity in self.read:
+                table.fault("mother_uuid", f"{mother!r} is there before")
                 return
+            node = nodes[number % len(nodes)] if nodes else None
+            self._tables[identity] = table
+            self.read[identity] = Card(
+                identity, len(self.read), parent, model, node, processors, memory, profile,
+                health, evidence,
+            )  # fmt: skip
 
-    def _named(self, card: Card, number: int) -> Card:
-        if not card.profile:
-            identity = nth_uuid(card.mother, number)
-            return replace(card, id=identity, mother=identity)
-        part = self._numbers.get(card.mother, 0)
-        self._numbers[card.mother] = part + 1
-        return replace(card, id=f"MIG-{card.mother}/{part}/0")
+    def _named(self, mother: str, number: int, *, part: bool) -> tuple[str, str]:
+        if not part:
+            identity = nth_uuid(mother, number)
+            return identity, identity
+        self._numbers[mother] = place = self._numbers.get(mother, -1) + 1
+        return f"MIG-{mother}/{place}/0", mother
 
-    def _take(self, table: Table, card: Card) -> bool:
-        if card.id in self.read:
-            table.fault("mother_uuid", f"{card.mother!r} is there before")
-            return False
-        self.read[card.id], self._tables[card.id] = card, table
-        return True
-
-    def _profile(self, table: Table, card: Card) -> str:
+    def _profile(self, table: Table, model: str) -> str:
         if not table.flag("is_mig_device", "is_mig_devices"):
             return ""
         if not self._partitions:
             table.fault("", 'is a MIG partition, which only device_plugin_name = "CUDADevice" has')
-        found = re.fullmatch(_PROFILE, card.model)
-        if found is None and card.model:
-            table.fault("model_name", f"of a MIG partition is MIG-<size>, not {card.model!r}")
+        found = re.fullmatch(_PROFILE, model)
+        if found is None and model:
+            table.fault("model_name", f"of a MIG partition is MIG-<size>, not {model!r}")
         return found.group(1) if found else "none"
 
     def check(self) -> None:
@@ -95,18 +94,13 @@ def nth_uuid(mother: str, number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{mother}/{number}")) if number else mother
 
 
-def _card(table: Table) -> Card:
-    mother = table.text("mother_uuid", *UUID)
-    return Card(
-        id=mother,
-        index=0,
-        mother=mother,
-        model=table.text("model_name", *_MODEL),
-        numa_node=None,
-        processors=table.whole("subproc_count", least=1, most=1 << 20),
-        memory=table.size("memory_size"),
-        health=Health(table.choice("health", tuple(Health), Health.HEALTHY)),
-        evidence=table.text("evidence", *LINE, default=""),
+def _facts(table: Table) -> tuple[int, int, Health, str]:
+    """Read sub-processors, memory, condition and evidence."""
+    return (
+        table.whole("subproc_count", least=1, most=1 << 20),
+        table.size("memory_size"),
+        Health(table.choice("health", tuple(Health), Health.HEALTHY)),
+        table.text("evidence", *LINE, default=""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,7 +119,12 @@ class Dealing:
     @property
     def per_share(self) -> int:
         """How many quanta are 1.0 share."""
-        return Amount(1).quanta(self.quantum) or 1
+        return _per_share(self.quantum)
+
+
+@cache
+def _per_share(quantum: Amount) -> int:
+    return Amount(1).quanta(quantum) or 1
 
 
 @dataclass(frozen=True, slots=True)
