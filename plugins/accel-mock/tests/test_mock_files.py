@@ -190,12 +190,16 @@ def test_a_partition_is_marked_by_either_spelling(key: str, bench: Any, card: An
 
 
 @pytest.mark.parametrize("mask", ["d2, MIG-d3/1/0,nothing", ["d2", "MIG-d3/1/*"]])
-def test_a_masked_device_is_in_no_slot_and_no_reading(mask: Any, bench: Any, card: Any) -> None:
+def test_a_masked_device_is_in_no_slot_and_no_reading(
+    mask: Any, bench: Any, card: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     part = card("d3", model_name='"MIG-10g"', is_mig_device="true", count="2")
     bench.write("cards.toml", CUDA + card("d1") + card("d2") + part)
 
     plugin = bench.open(device_mask=mask)
 
+    idle = "device-mask 'nothing' matches no device"
+    assert [r.getMessage() for r in caplog.records] == [f"mock: {idle}"] * ("nothing" in mask)
     left = {"d1", "MIG-d3/0/0"}
     assert {d.id for d in plugin.devices()} == left
     assert {r.device_id for r in plugin.measure(())} == left
@@ -246,6 +250,17 @@ def test_a_table_of_formats_for_no_slot_is_warned_about(
 
     assert "cards.toml:2: formats.devices is of no slot that there is" in caplog.text
     assert "did you mean 'device'?" in caplog.text
+
+
+def test_a_slot_without_a_format_is_described_all_the_same(bench: Any, card: Any) -> None:
+    bench.write(
+        "cards.toml", CUDA + card("d1") + card("d2", model_name='"MIG-5g"', is_mig_device="true")
+    )
+
+    slots = bench.open().info.slots
+
+    assert [slot.human_readable_name for slot in slots] == ["cuda"] * 3
+    assert [slot.description.split()[0] for slot in slots] == ["Whole", "Partitions", "Shares"]
 
 
 # ---- faults --------------------------------------------------------------------------------------

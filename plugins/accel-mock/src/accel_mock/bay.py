@@ -135,11 +135,18 @@ class Bay:
                 hint="Mend every fault listed; no mock accelerator is offered until then.",
                 details={"faults": faults},
             )
-        for path in stale.keys() & racks.keys():
-            for warning in racks[path].warnings:
-                _log.warning("mock: %s", warning)
         self._racks = racks
-        return _Stock(tuple(self._kinds(racks.values())), script)
+        stock = _Stock(tuple(self._kinds(racks.values())), script)
+        for warning in self._warnings(stock, stale):
+            _log.warning("mock: %s", warning)
+        return stock
+
+    def _warnings(self, stock: _Stock, stale: Mapping[Path, Signature]) -> Iterator[str]:
+        for kind in stock.kinds:
+            if kind.rack.path in stale:
+                yield from kind.rack.warnings
+        if stale.keys() >= {*self._files}:
+            yield from idle_masks(stock.kinds)
 
     def _kinds(self, racks: Iterable[Rack]) -> Iterator[Kind]:
         for number, rack in enumerate(racks):
@@ -169,7 +176,7 @@ class Bay:
         for kind in self.kinds:
             trouble = self._trouble(kind)
             for card in kind.rack.cards:
-                if card.id in scene.absent or self._is_masked(kind, card):
+                if card.id in scene.absent or is_masked(kind, card):
                     continue
                 health, why = scene.health.get(card.id, (card.health, card.evidence))
                 if trouble and health is Health.HEALTHY:
@@ -192,15 +199,28 @@ class Bay:
                 return f"an edit has no effect: {self._troubles[path]}"
         return ""
 
-    def _is_masked(self, kind: Kind, card: Card) -> bool:
-        named = (card.id, card.mother)
-        return any(fnmatchcase(name, glob) for glob in kind.dealing.mask for name in named)
-
     def _lost(self, placed: Placed) -> Placed:
         now = next((kind for kind in self.kinds if kind.slot == placed.kind.slot), placed.kind)
         in_file = any(card.id == placed.card.id for card in now.rack.cards)
         why = "its script has unplugged it" if in_file else f"it is not in {now.rack.path} any more"
         return Placed(now, placed.card, Health.LOST, why)
+
+
+def is_masked(kind: Kind, card: Card) -> bool:
+    """Tell whether a device is left out, by its own id or its mother's."""
+    return any(_names(glob, card) for glob in kind.dealing.mask)
+
+
+def idle_masks(kinds: Sequence[Kind]) -> Iterator[str]:
+    """Say for each mask that leaves no device out what it is."""
+    for glob in sorted({glob for kind in kinds for glob in kind.dealing.mask}):
+        masked = (kind.rack.cards for kind in kinds if glob in kind.dealing.mask)
+        if not any(_names(glob, card) for card in chain.from_iterable(masked)):
+            yield f"device-mask {glob!r} matches no device"
+
+
+def _names(glob: str, card: Card) -> bool:
+    return fnmatchcase(card.id, glob) or fnmatchcase(card.mother, glob)
 
 
 def _too_small(kind: Kind) -> Iterator[str]:

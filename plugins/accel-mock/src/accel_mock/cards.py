@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Final
 
 from accel_mock.model import Card
@@ -91,7 +90,12 @@ def nth_uuid(mother: str, number: int) -> str:
     It is the UUID of version 5 of ``<mother>/<number>`` in the name space of object ids, and so
     the same on every machine.
     """
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{mother}/{number}")) if number else mother
+    if not number:
+        return mother
+    # It takes as long to import as much of this package, and few files need it.
+    from uuid import NAMESPACE_OID, uuid5
+
+    return str(uuid5(NAMESPACE_OID, f"{mother}/{number}"))
 
 
 def _facts(table: Table) -> tuple[int, int, Health, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from accel_mock.lines import Lines, Place
+from accel_mock.model import Place
 from agent_core.contracts.errors import InvalidConfig, bullet_list
+
+if TYPE_CHECKING:
+    from accel_mock.lines import Lines
 
 LARGEST: Final = 4 << 20
 """Bytes of the largest file that is read; a device that is written out in full takes some 200."""
@@ -67,7 +70,7 @@ class Document:
 
     def warn(self, place: Place, what: str) -> None:
         """Note what is odd at a place."""
-        self.warnings.append(f"{self.path}:{Lines(self._text).of(place)}: {what}")
+        self.warnings.append(f"{self.path}:{self._lines().of(place)}: {what}")
 
     def check(self) -> None:
         """Refuse the file when it has faults.
@@ -76,9 +79,15 @@ class Document:
             InvalidConfig: with every fault and its line in ``details.faults``.
         """
         if self._faults:
-            lines = Lines(self._text)
+            lines = self._lines()
             numbered = sorted((lines.of(place), what) for place, what in self._faults)
             raise _refusal([f"{self.path}:{line}: {what}" for line, what in numbered])
+
+    def _lines(self) -> Lines:
+        # Only a file with something to point at needs the scanner.
+        from accel_mock.lines import Lines
+
+        return Lines(self._text)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -14,6 +14,11 @@ from agent_core.contracts.info import SlotInfo, SlotType
 
 _WHOLE: Final = Amount(1)
 _BUS: Final = 0x99
+_DESCRIPTIONS: Final = {
+    "device": "Whole mock accelerators",
+    "shares": "Shares of mock accelerators",
+    "device:": "Partitions of mock accelerators",
+}
 
 _Offered = tuple[tuple[Counter, ...], tuple[Offer, ...]]
 
@@ -83,12 +88,12 @@ def slots_of(kinds: Sequence[Kind]) -> Iterator[SlotInfo]:
     """Declare every slot that the files have, those of devices that a script adds included."""
     for kind in kinds:
         for name in sorted(_names(kind)):
-            shown = kind.rack.format_of(name)
+            shown, subtype = kind.rack.format_of(name), name.rpartition(".")[2].partition(":")
             yield SlotInfo(
                 name,
                 SlotType.UNIQUE if ":" in name else SlotType.COUNT,
-                shown.description,
-                shown.human_readable_name,
+                shown.description or _DESCRIPTIONS[subtype[0] + subtype[1]],
+                shown.human_readable_name or kind.slot,
                 shown.display_unit,
                 shown.display_icon,
                 shown.number_format,

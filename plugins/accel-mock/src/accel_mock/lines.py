@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-Place = tuple[str | int, ...]
-"""Where a value stands: keys, and numbers within arrays."""
+from accel_mock.model import Place
 
 _TOKEN: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'|"

@@ -10,6 +10,9 @@ from pathlib import Path
 from agent_core.contracts.device import Health
 from agent_core.contracts.info import NumberFormat
 
+Place = tuple[str | int, ...]
+"""Where a value stands in a file: keys, and numbers within arrays."""
+
 _PLAIN = NumberFormat()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from accel_mock.document import Document
-from accel_mock.lines import Place
+from accel_mock.model import Place
 from agent_core.contracts.amount import Amount
 
 
@@ -125,6 +124,8 @@ class Table:
 
 def meant(word: object, known: Collection[str]) -> str:
     """Say which known word was probably meant, as the end of a sentence; empty when none was."""
+    import difflib  # only a fault needs it
+
     folded = {each.lower(): each for each in known}
     near = difflib.get_close_matches(str(word).lower(), folded, n=1)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
