@@ -78,6 +78,9 @@ def test_a_kernel_keeps_a_device_that_is_pulled_out_also_over_a_restart(node, ca
     assert node.run(kernel, VISIBLE)[0] == "d1\n"
     assert cards.free() == {"cuda.device": "1", "cuda.shares": "1"}
     assert "it is not in" in node.agentctl("devices", "list")
+    assert node.ask("explain_kernel", kernel).notes == (
+        f"claim {kernel}.1.mock: plugin 'mock' reports d1 as lost; it stands",
+    )
     with pytest.raises(InsufficientResource, match="1 free"):
         node.create(wait=False, slots={"mem": "32m", "cuda.device": "2"})
 

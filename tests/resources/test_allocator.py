@@ -295,6 +295,19 @@ def test_a_claim_restored_on_an_unknown_device_is_quarantined_alone_until_it_app
     assert free(allocator, "acme.device") == "1"
 
 
+def test_a_claim_on_a_device_that_is_reported_lost_is_quarantined_until_it_returns() -> None:
+    allocator = Allocator()
+    allocator.update("acme", GPU, [gpu("a"), gpu("b")])
+    allocator.reserve("k1", 1, amounts(acme_device="1"))
+
+    allocator.update("acme", GPU, [gpu("a", health=Health.LOST), gpu("b")])
+    assert allocator.quarantined() == {"k1.1.acme": "plugin 'acme' reports a as lost"}
+    assert free(allocator, "acme.device") == "1"
+
+    allocator.update("acme", GPU, [gpu("a"), gpu("b")])
+    assert allocator.quarantined() == {}
+
+
 def test_a_device_that_vanishes_and_returns_is_not_given_twice(node: Allocator) -> None:
     node.reserve("k1", 1, amounts(acme_device="1"))
 
