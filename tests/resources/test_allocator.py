@@ -17,6 +17,7 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
+from agent_core.resources.stockroom import Stockroom
 
 CPU = PluginInfo("device", "cpu", slots=(SlotInfo("cpu", SlotType.COUNT, display_unit="Core"),))
 MEM = PluginInfo("device", "mem", slots=(SlotInfo("mem", SlotType.BYTES),))
@@ -386,6 +387,20 @@ def test_a_part_of_an_unhealthy_device_is_withheld_too() -> None:
     assert free(allocator, "acme.device:10g-mig") == "1"
     allocator.reserve("k1", 1, {"acme.device:10g-mig": Amount(1)})
     assert (free(allocator, "acme.device"), free(allocator, "acme.shares")) == ("0", "0.75")
+
+
+def test_an_inventory_that_was_taken_is_not_taken_again_until_it_changes() -> None:
+    stockroom = Stockroom()
+    first, second = [gpu("a"), gpu("b")], [gpu("a")]
+
+    said = [stockroom.update("acme", GPU, devices) for devices in (first, first, list(first))]
+    assert said == [True, False, False]
+
+    first.append(gpu("c"))
+    said = [stockroom.update("acme", GPU, devices) for devices in (first, second, None, second)]
+    assert said == [True, True, True, True]
+    stockroom.forget("acme")
+    assert stockroom.update("acme", GPU, second)
 
 
 def test_a_bad_inventory_leaves_the_previous_one(node: Allocator) -> None:
