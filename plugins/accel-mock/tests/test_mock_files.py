@@ -287,6 +287,7 @@ FAULTS = {
     "formats = { device = 3 }": "formats: device is not a table",
     "formats = { device = { display_unit = 3 } }": "display_unit is 3, not a line of text",
     "formats = { device = { number_format = { round_length = -1 } } }": "round_length is -1, not",
+    "attributes = { " + ", ".join(f"a{n} = 1" for n in range(201)) + " }": "has 201 attributes;",
     'format = "x"': "the file has the unknown key 'format'; did you mean 'formats'?",
 }
 
@@ -387,6 +388,23 @@ def test_a_file_that_cannot_be_read_is_refused_at_once(
     (fault,) = bench.faults("odd")
 
     assert words in fault
+
+
+def test_the_slots_of_the_agent_itself_are_not_mocked(bench: Any, card: Any) -> None:
+    bench.write("cards.toml", 'slot_name = "cpu"\n' + card("d1"))
+
+    assert bench.faults() == ["cards.toml:1: slot_name is 'cpu', which is the agent's own"]
+
+
+def test_more_links_than_a_device_can_have_are_refused(bench: Any, card: Any) -> None:
+    devices = [f"d{n}" for n in range(300)]
+    listed = "".join(map(card, devices))
+    bench.write("cards.toml", f"{CUDA}links = [{{ devices = {devices} }}]\n{listed}")
+
+    faults = bench.faults()
+
+    assert len(faults) == 300
+    assert faults[0].endswith("has 299 links; 256 is the most")
 
 
 def test_every_configured_file_that_is_missing_is_named(bench: Any) -> None:

@@ -301,6 +301,24 @@ def test_opening_again_forgets_what_was_lost(bench: Any, card: Any) -> None:
     assert health(bench.open().devices()) == {"d2": "healthy"}
 
 
+def test_what_has_gone_never_makes_the_inventory_too_large(bench: Any, card: Any) -> None:
+    bench.write("cards.toml", CUDA + card("d1", count="4000"))
+    plugin = bench.open()
+    bench.write("cards.toml", CUDA + card("d2", count="4000"))
+
+    devices = check_inventory("mock", plugin.info, plugin.devices())
+
+    assert [d.health for d in devices].count(Health.HEALTHY) == 4000
+
+
+def test_a_link_to_a_masked_device_is_no_link(bench: Any, card: Any) -> None:
+    links = '[[links]]\ndevices = ["d1", "d2", "d3"]\n'
+    bench.write("cards.toml", CUDA + card("d1") + card("d2") + card("d3") + links)
+    bench.open(device_mask="d2")
+
+    assert bench.now("d1").links == {"d3": "nvlink"}
+
+
 def test_a_kernels_readings_are_of_its_own_part(bench: Any, card: Any) -> None:
     bench.write("cards.toml", CUDA + card("d1") + card("d2"))
     plugin = bench.open(unit_mem="4g", unit_proc=10)

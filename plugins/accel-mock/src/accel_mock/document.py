@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,11 +58,11 @@ class Document:
             return cls(path, text, tomllib.loads(text))
         except UnicodeDecodeError as exc:
             line = data.count(b"\n", 0, exc.start) + 1
-            raise _refusal([f"{path}:{line}: is not UTF-8"]) from exc
+            raise refusal([f"{path}:{line}: is not UTF-8"]) from exc
         except tomllib.TOMLDecodeError as exc:
-            raise _refusal([_syntax_fault(path, text, str(exc))]) from exc
+            raise refusal([_syntax_fault(path, text, str(exc))]) from exc
         except RecursionError as exc:
-            raise _refusal([f"{path}: is nested too deeply"]) from exc
+            raise refusal([f"{path}: is nested too deeply"]) from exc
 
     def fault(self, place: Place, what: str) -> None:
         """Note what is wrong with the value at a place."""
@@ -81,7 +81,7 @@ class Document:
         if self._faults:
             lines = self._lines()
             numbered = sorted((lines.of(place), what) for place, what in self._faults)
-            raise _refusal([f"{self.path}:{line}: {what}" for line, what in numbered])
+            raise refusal([f"{self.path}:{line}: {what}" for line, what in numbered])
 
     def _lines(self) -> Lines:
         # Only a file with something to point at needs the scanner.
@@ -93,14 +93,14 @@ class Document:
 def _bytes_of(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise _refusal([f"{path}: {_not_a_file(path)}"])
+            raise refusal([f"{path}: {_not_a_file(path)}"])
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as exc:
-        raise _refusal([f"{path}: cannot be read: {exc.strerror or exc}"]) from exc
+        raise refusal([f"{path}: cannot be read: {exc.strerror or exc}"]) from exc
     if len(data) > LARGEST:
         more = "write devices that are alike once, with count = N"
-        raise _refusal([f"{path}: is larger than {LARGEST >> 20} MiB; {more}"])
+        raise refusal([f"{path}: is larger than {LARGEST >> 20} MiB; {more}"])
     return data
 
 
@@ -116,9 +116,10 @@ def _syntax_fault(path: Path, text: str, message: str) -> str:
     return f"{path}:{line}: is not TOML: {what}"
 
 
-def _refusal(faults: list[str]) -> InvalidConfig:
+def refusal(faults: Sequence[str]) -> InvalidConfig:
+    """Make the error that names all faults."""
     return InvalidConfig(
         f"mock: {bullet_list(faults)}",
         hint="Mend every fault listed; no mock accelerator is offered until then.",
-        details={"faults": faults},
+        details={"faults": list(faults)},
     )

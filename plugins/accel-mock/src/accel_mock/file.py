@@ -13,7 +13,7 @@ from accel_mock.model import Links, Rack, SlotFormat, Step
 from accel_mock.script import DEFAULT_KIND, KIND, Script, all_pairs, connected
 from accel_mock.table import Table, meant
 from agent_core.contracts.errors import InvalidConfig, PluginDisabled, bullet_list
-from agent_core.contracts.info import NumberFormat
+from agent_core.contracts.info import CORE_SLOTS, NumberFormat
 
 FILE_NAME: Final = "mock-accelerator.toml"
 VARIABLE: Final = "AGENT_MOCK_ACCELERATOR"
@@ -24,6 +24,7 @@ _FORMAT = ("human_readable_name", "description", "display_unit", "display_icon",
 _IMPLEMENTATIONS = (CUDA, "MockDevice")
 _SLOT: Final = (r"[a-z][a-z0-9-]{0,31}", "a lower-case word such as cuda")
 _SHOWN: Final = (r"[^\x00-\x1f]{0,1024}", "a line of text")
+_MOST: Final = 200
 _CUDA_FACTS: Final = {"nvidia_driver": "450.00.00", "cuda_runtime": "11.0"}
 
 
@@ -98,6 +99,8 @@ def read_script(path: Path) -> tuple[Step, ...]:
 def _rack(table: Table) -> Rack:
     table.only(_TOP)
     slot = table.text("slot_name", *_SLOT)
+    if slot in CORE_SLOTS:
+        table.fault("slot_name", f"is {slot!r}, which is the agent's own")
     usual = CUDA if slot == "cuda" else "MockDevice"
     implementation = table.choice("device_plugin_name", _IMPLEMENTATIONS, usual)
     # What follows from a fault is no fault of its own.
@@ -127,8 +130,10 @@ def _rack(table: Table) -> Rack:
 
 
 def _attributes(table: Table) -> Iterator[tuple[str, str]]:
+    if len(table.content) > _MOST:
+        table.fault("", f"has {len(table.content)} attributes; {_MOST} is the most")
     for key, value in table.content.items():
-        if isinstance(value, dict | list) or len(str(value)) > 1024:
+        if isinstance(value, dict | list) or not 0 < len(key) <= 256 or len(str(value)) > 1024:
             table.fault(key, "is not a short text")
         yield key, str(value).lower() if isinstance(value, bool) else str(value)
 

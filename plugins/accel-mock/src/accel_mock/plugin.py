@@ -13,6 +13,7 @@ from accel_mock.file import find_files
 from accel_mock.injection import edits_for
 from accel_mock.inventory import devices_of, slots_of
 from accel_mock.settings import SCHEMA, Settings, read_settings
+from accel_mock.watch import Watch
 from agent_core.contracts.device import ComputeDevice, Device, Grant, Measurement, Subject
 from agent_core.contracts.edits import ContainerEdits
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
@@ -60,7 +61,7 @@ class MockDevice(ComputeDevice):
             InvalidConfig: when the section or a file has faults.
         """
         settings = read_settings(config)
-        self._bay = Bay(find_files(settings.files), settings)
+        self._bay = Bay(Watch(find_files(settings.files), settings), settings.seed)
         self._settings, self._cycle = settings, 0
         self._opened = time.monotonic()
         self._placed = ()
