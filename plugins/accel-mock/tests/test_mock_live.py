@@ -136,13 +136,31 @@ def test_a_script_of_its_own_file_is_about_the_devices_of_all_files(bench: Any, 
 
     bench.write("day.toml", '[[script]]\nremove = "r9"\n')
     assert bench.faults("cuda.toml", "rocm.toml", script=str(day)) == [
-        "day.toml is about 'r9', which no file has"
+        "day.toml:1: script[0]: is about 'r9', which is not there"
     ]
+    bench.write("cuda.toml", CUDA)
+    assert bench.faults("cuda.toml", "rocm.toml", script=str(day)) == [
+        "cuda.toml:1: devices is not a list of at least one device"
+    ]
+    bench.write("cuda.toml", CUDA + card("c1"))
     bench.write("day.toml", "[[script]]\nadd = { mother_uuid = 'x' }\n[devices]\n")
     assert bench.faults("cuda.toml", script=str(day)) == [
         "day.toml:2: script[0].add: declares a device; that has to be in the file of its kind",
         "day.toml:3: the file has the unknown key 'devices'",
     ]
+
+
+def test_an_edit_that_takes_what_the_script_is_about_has_no_effect(bench: Any, card: Any) -> None:
+    bench.write("cards.toml", CUDA + card("d1") + card("d2"))
+    day = bench.write("day.toml", '[[script]]\nat = 9\nremove = "d1"\n')
+    plugin = bench.open(script=str(day))
+
+    bench.write("cards.toml", CUDA + card("d2"))
+    assert health(plugin.devices()) == {"d1": "degraded", "d2": "degraded"}
+    assert "day.toml:1: script[0]: is about 'd1'" in bench.now("d1").evidence
+
+    bench.write("day.toml", "")
+    assert health(plugin.devices()) == {"d1": "lost", "d2": "healthy"}
 
 
 def test_drawn_times_are_the_same_for_the_same_seed(bench: Any, card: Any) -> None:
@@ -244,6 +262,7 @@ def test_an_edit_with_faults_changes_nothing_and_is_told_on_every_device(
         assert health(plugin.devices()) == {"d1": "degraded", "d2": "unhealthy", "r1": "healthy"}
     assert bench.now("d1").evidence.startswith(f"an edit has no effect: {bench.directory}/{why}")
     assert bench.now("d2").evidence == "broken"
+    assert {r.device_id for r in plugin.measure(())} == {"d1", "d2", "r1"}
     assert caplog.text.count("an edit has no effect, what was there before stands") == 1
 
     bench.write("cards.toml", good)

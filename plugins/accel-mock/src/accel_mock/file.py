@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,8 +80,12 @@ def read_file(path: Path) -> Rack:
     return rack
 
 
-def read_script(path: Path) -> tuple[Step, ...]:
+def read_script(path: Path, known: Collection[str] | None) -> tuple[Step, ...]:
     """Read a file that holds nothing but a script.
+
+    Args:
+        path: The file.
+        known: The devices that there are, or None when that is not known.
 
     Raises:
         InvalidConfig: with every fault of the file and its line in ``details.faults``.
@@ -92,6 +96,8 @@ def read_script(path: Path) -> tuple[Step, ...]:
     script = Script(None)
     for each in table.tables("script"):
         script.add(each)
+    if known is not None:
+        script.check(known)
     document.check()
     return tuple(step for _, step in script.steps)
 

@@ -18,6 +18,7 @@ from agent_core.contracts.info import MetricInfo, MetricScope, MetricType
 
 _MAX_WATTS = 250.0
 _MAX_CELSIUS = 120.0
+_UNREADABLE = (Health.LOST, Health.UNKNOWN)
 
 
 def declared(prefix: str) -> tuple[MetricInfo, ...]:
@@ -37,13 +38,13 @@ class Readings:
     """The readings of one cycle.
 
     Args:
-        there: The devices by id; those that are lost are not read.
+        there: The devices by id; those that are lost or unknown cannot be read.
         seed: Of what is made up.
         cycle: The number of this measurement.
     """
 
     def __init__(self, there: Mapping[str, Placed], seed: int, cycle: int) -> None:
-        self._there = {i: p for i, p in there.items() if p.health is not Health.LOST}
+        self._there = {i: p for i, p in there.items() if p.health not in _UNREADABLE}
         self._seed = seed
         self._cycle = cycle
         self._now = time.time()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -59,7 +60,6 @@ class Watch:
         self._settings = settings
         self._files = tuple(files)
         self._racks: dict[Path, Rack] = {}
-        self._script: tuple[Step, ...] = ()
         self._troubles: dict[Path, str] = {}
         self._seen = self._signatures()
         self.stock = self._read(self._seen.keys())
@@ -96,26 +96,34 @@ class Watch:
         script = self._settings.script
         return {path: signature(path) for path in (*self._files, *([script] if script else []))}
 
-    def _read(self, stale: Iterable[Path]) -> Stock:
-        racks, script, faults = dict(self._racks), self._script, list[str]()
-        for path in stale:
+    def _read(self, stale: AbstractSet[Path]) -> Stock:
+        racks, faults = dict(self._racks), list[str]()
+        for path in self._files:
             try:
-                if path == self._settings.script:
-                    script = read_script(path)
-                else:
+                if path in stale:
                     racks[path] = read_file(path)
             except InvalidConfig as exc:
                 faults += exc.details["faults"]
-        if not faults:
-            racks = {path: racks[path] for path in self._files}
-            faults = list(self._faults(racks, script))
+        script = self._read_script(racks, faults)
+        faults += [] if faults else self._faults(racks, script)
         if faults:
             raise refusal(faults)
-        for path in racks.keys() & set(stale):
+        for path in racks.keys() & stale:
             for warning in racks[path].warnings:
                 _log.warning("mock: %s", warning)
-        self._racks, self._script = racks, script
+        self._racks = racks
         return self._stock(racks, script)
+
+    def _read_script(self, racks: Mapping[Path, Rack], faults: list[str]) -> tuple[Step, ...]:
+        """Read it again whatever has changed: it is about the devices of all files."""
+        if self._settings.script is None:
+            return ()
+        try:
+            # What devices there are is not known while a file of theirs has faults.
+            return read_script(self._settings.script, None if faults else _devices(racks))
+        except InvalidConfig as exc:
+            faults += exc.details["faults"]
+            return ()
 
     def _stock(self, racks: Mapping[Path, Rack], script: Sequence[Step]) -> Stock:
         kinds = [
@@ -127,16 +135,18 @@ class Watch:
 
     def _faults(self, racks: Mapping[Path, Rack], script: Sequence[Step]) -> Iterator[str]:
         yield from joined(racks)
-        known = {card.id for rack in racks.values() for card in rack.cards}
-        if len(known) > MAX_DEVICES:
-            yield f"{len(known)} devices in all; a node has at most {MAX_DEVICES}"
-        for device in sorted({d for step in script for d in step.devices} - known):
-            yield f"{self._settings.script} is about {device!r}, which no file has"
+        count = len(_devices(racks))
+        if count > MAX_DEVICES:
+            yield f"{count} devices in all; a node has at most {MAX_DEVICES}"
         stock = self._stock(racks, script)
         yield from _too_linked(stock)
         for kind in stock.kinds:
             if kind.dealing.shares:
                 yield from _too_small(kind)
+
+
+def _devices(racks: Mapping[Path, Rack]) -> set[str]:
+    return {card.id for rack in racks.values() for card in rack.cards}
 
 
 def is_masked(kind: Kind, card: Card) -> bool:
