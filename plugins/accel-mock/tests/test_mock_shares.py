@@ -9,6 +9,7 @@ from accel_mock.bay import Placed
 from accel_mock.inventory import devices_of, slots_of
 from accel_mock.kind import Kind
 from accel_mock.model import Card, Rack
+from accel_mock.plugin import MockDevice
 from accel_mock.settings import Dealing, read_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +143,17 @@ def test_one_kind_is_dealt_out_otherwise_and_like_the_others_in_all_else() -> No
 
     assert settings.of_kind("cuda") == Dealing(quantum=Amount(1, 1), unit_memory=GIB)
     assert settings.of_kind("rocm") == Dealing(quantum=Amount(5, 1), unit_memory=GIB)
+
+
+def test_every_key_of_the_section_is_described() -> None:
+    properties = dict(MockDevice.info.config_schema["properties"])
+    kinds = properties["kinds"]["additionalProperties"]["properties"]
+
+    assert all(schema["description"] for schema in [*properties.values(), *kinds.values()])
+    assert {key.replace("_", "-") for key in kinds} | {
+        "file",
+        "files",
+        "script",
+        "seed",
+        "kinds",
+    } == {key.replace("_", "-") for key in properties}
