@@ -41,6 +41,7 @@ class MockDevice(ComputeDevice):
             SlotInfo("*.device:*-mig", SlotType.UNIQUE, "Partitions of mock accelerators"),
         ),
         exclusive_slots=tuple(f"*.{subtype}" for subtype in _SUBTYPES),
+        instant=("describe",),
         metrics=tuple(series for kind in ("cuda", "rocm") for series in readings.declared(kind)),
     )
 
