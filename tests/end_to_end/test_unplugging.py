@@ -148,9 +148,13 @@ def test_a_broken_edit_is_told_and_costs_nothing(node, cards):
     assert cards.free() == {"cuda.device": "1", "cuda.shares": "1"}
 
 
-def test_a_script_pulls_a_device_out_of_a_running_node(node, cards):
-    cards.are(d1="", d2="", more='[[script]]\nat = 0.5\nremove = "d2"\n')
+def test_a_script_pulls_a_device_and_its_link_out_of_a_running_node(node, cards):
+    link = '[[links]]\ndevices = ["d1", "d2"]\nkind = "nv12"\n'
+    cards.are(d1="", d2="", more=link)
     cards.start()
+    assert [row.links for row in cards.rows()] == [{"d2": "nv12"}, {"d1": "nv12"}]
 
+    cards.are(d1="", d2="", more=link + '[[script]]\nat = 0.5\nremove = "d2"\n')
     cards.become(d1="healthy", d2="lost")
+    assert [row.links for row in cards.rows()] == [{}, {}]
     assert cards.free() == {"cuda.device": "1", "cuda.shares": "1"}
