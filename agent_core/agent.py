@@ -53,7 +53,6 @@ log = structlog.get_logger(__name__)
 FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgotten")
 
 _LOOPBACK = "127.0.0.1"
-_DEVICE_INTERVAL = 30.0
 _RETENTION_INTERVAL = 3600.0
 _PROBE_INTERVAL = 5.0
 
@@ -251,7 +250,10 @@ class Agent:
             "kernels": watching.look(),
             "strangers": watching.survey(),
             "devices": _each(
-                _DEVICE_INTERVAL, self._services.devices.refresh, "devices", wait=True
+                self._config.resource.device_interval,
+                self._services.devices.refresh,
+                "devices",
+                wait=True,
             ),
             "plugins": self._plugin_events.follow(self._services.ledger, self._services.bus),
             "returned devices": self._services.devices.follow(),

@@ -220,6 +220,7 @@ def _device_row(plugin: str, device: Device, used: Mapping[str, Any], withheld: 
         numa_node=device.numa_node,
         parent=device.parent,
         physical_key=device.physical_key,
+        links=dict(device.links),
         offers=[offer.slot for offer in device.offers],
         used={slot: str(amount) for slot, amount in used.items()},
         attributes=dict(device.attributes),

@@ -57,6 +57,9 @@ def list_devices() -> None:
     }
     if any(row["withheld"] for row in rows):
         columns["WITHHELD"] = "withheld"
+    if any(row["evidence"] and not row["withheld"] for row in rows):
+        # Why a device is withheld has its evidence in it.
+        columns["EVIDENCE"] = "evidence"
     print_rows(rows, columns, empty="no ready plugin has a device")
 
 

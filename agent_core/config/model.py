@@ -223,6 +223,7 @@ class ResourceSection(Section):
     allocation_strategy: Annotated[
         Literal["fill", "evenly"], Field(description="fill or evenly")
     ] = "fill"
+    device_interval: Duration = 30.0
     device_mask: Annotated[
         dict[str, tuple[str, ...]],
         Field(description="by plugin, a list of device ids or globs"),

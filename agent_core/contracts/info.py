@@ -142,7 +142,8 @@ class PluginInfo:
         sections: Dotted names of other sections that are this plugin's when it is selected, such
             as ``agent.delay``; they come as nested tables in the same configuration.
         slots: The slots it may offer, with display metadata.
-        exclusive_slots: Globs of slots of which one kernel may ask only one.
+        exclusive_slots: Globs of slots of which one kernel may ask only one, for each name before
+            the dot.
         metrics: The series it measures.
         capabilities: What it can do; what is absent is unknown.
         deadlines: Seconds for each method that needs other than the host's default.

@@ -70,7 +70,9 @@ class DeviceService:
     async def _refresh_one(self, name: str) -> None:
         plugin = self._plugins[name]
         try:
-            self._allocator.update(name, plugin.info, await plugin.call("devices"))
+            devices = await plugin.call("devices")
+            # Only now: a plugin may learn of new slots by looking at its devices.
+            self._allocator.update(name, plugin.info, devices)
         except AgentError as exc:
             self._unknown(name, exc.message)
         except Exception as exc:  # an inventory of nonsense is the plugin's fault alone

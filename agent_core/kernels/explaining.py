@@ -34,7 +34,7 @@ def explanation_of(
     Args:
         row: The kernel.
         holds: What it holds; each claim was written with what it was decided by.
-        quarantined: What claims stand on that nobody reports now, by claim.
+        quarantined: What claims stand on that has gone or that nobody reports now, by claim.
     """
     claims = [hold for hold in holds if hold.kind == "claim"]
     slots: list[d.SlotDecision] = []

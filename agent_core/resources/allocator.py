@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from agent_core.contracts.amount import Amount
-from agent_core.contracts.device import Claim, Device, Grant
+from agent_core.contracts.device import Claim, Device, Grant, Health
 from agent_core.contracts.errors import (
     AgentError,
     DevicesUnknown,
@@ -276,7 +276,7 @@ class Allocator:
         return tuple(holding.claim for holding in self._holdings)
 
     def quarantined(self) -> dict[str, str]:
-        """Say for each claim that stands on something nobody reports now what it is."""
+        """Say for each claim that stands on something that has gone, or that nobody reports."""
         found = ((h.claim.id, self._missing(h.claim)) for h in self._holdings)
         return {claim_id: why for claim_id, why in found if why}
 
@@ -285,7 +285,11 @@ class Allocator:
         if shelf is None or not shelf.known:
             return f"plugin {claim.plugin!r} has not reported its devices"
         gone = [f"{g.slot} of {g.device_id}" for g in claim.grants if shelf.draws(g) is None]
-        return f"plugin {claim.plugin!r} does not report {', '.join(gone)}" if gone else ""
+        if gone:
+            return f"plugin {claim.plugin!r} does not report {', '.join(gone)}"
+        held = dict.fromkeys(g.device_id for g in claim.grants)
+        lost = [d for d in held if shelf.devices[d].health is Health.LOST]
+        return f"plugin {claim.plugin!r} reports {', '.join(lost)} as lost" if lost else ""
 
 
 def _claims(kernel_id: str, incarnation: int, outcomes: Outcomes) -> tuple[Claim, ...]:

@@ -75,10 +75,14 @@ class Catalogue:
         return next((o for o in offered if o.startswith(f"{name}.")), None)
 
     def excluded(self, names: Iterable[str]) -> list[tuple[str, ...]]:
-        """List the groups of these slots that one kernel may not ask for together."""
-        by_plugin: dict[str, list[str]] = {}
+        """List the groups of these slots that one kernel may not ask for together.
+
+        A plugin that offers several kinds of devices excludes only slots of one kind, by the name
+        before the dot.
+        """
+        groups: dict[tuple[str, str], list[str]] = {}
         for name in sorted(names):
             spec = self.find(name)
             if spec and any(fnmatchcase(name, g) for g in self.exclusive.get(spec.plugin, ())):
-                by_plugin.setdefault(spec.plugin, []).append(name)
-        return [tuple(group) for group in by_plugin.values() if len(group) > 1]
+                groups.setdefault((spec.plugin, name.partition(".")[0]), []).append(name)
+        return [tuple(group) for group in groups.values() if len(group) > 1]

@@ -31,6 +31,7 @@ class Stockroom:
         self.catalogue = Catalogue()
         self._shelves: dict[str, Shelf] = {}
         self._totals: dict[tuple[str, str], Amount] = {}
+        self._reported: dict[str, tuple[Device, ...]] = {}
 
     @property
     def shelves(self) -> Mapping[str, Shelf]:
@@ -52,6 +53,8 @@ class Stockroom:
             PluginContractBroken: when the inventory cannot be used; nothing changed.
         """
         last = self._shelves.get(plugin, Shelf(plugin, info))
+        if last.known and last.info == info and self._is_as_before(plugin, devices):
+            return False
         if devices is None:
             shelf = replace(last, info=info, known=False)
         else:
@@ -67,8 +70,15 @@ class Stockroom:
             self._refuse_clashes(shelf)
             self.counters.declare(plugin, shelf.counters)
         self._shelves[plugin] = shelf
+        self._reported[plugin] = tuple(devices or ())
         self._rebuild()
         return True
+
+    def _is_as_before(self, plugin: str, devices: object) -> bool:
+        """Tell a reply that was checked and taken before, as nearly every one is."""
+        if not isinstance(devices, tuple | list):
+            return False
+        return tuple(devices) == self._reported.get(plugin)
 
     def idle_masks(self) -> list[tuple[str, str]]:
         """List the plugin and the glob of each mask that matches none of its known devices."""
@@ -82,6 +92,7 @@ class Stockroom:
 
     def forget(self, plugin: str) -> None:
         """Take a plugin's shelf away."""
+        self._reported.pop(plugin, None)
         if self._shelves.pop(plugin, None) is not None:
             self.counters.withdraw(plugin)
             self._rebuild()

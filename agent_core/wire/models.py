@@ -121,6 +121,7 @@ class DeviceRow(Model):
     numa_node: int | None = None
     parent: str | None = None
     physical_key: str | None = None
+    links: dict[str, str] = {}
     offers: list[str]
     used: dict[str, str]
     attributes: dict[str, str] = {}

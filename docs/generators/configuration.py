@@ -135,6 +135,10 @@ MEANINGS: Mapping[str, str] = {
         "devices that get no new grants, by plugin: ids, physical keys or globs of them, such as "
         '`cuda = ["GPU-8f2c*"]`; what runs on them keeps them'
     ),
+    "resource.device-interval": (
+        "how often plugins are asked for their devices: the longest that a device which has come, "
+        "gone or failed is unknown as such"
+    ),
     "resource.allocation-strategy": "how a request that fits no single device is split",
     "logging.level": "the least severe messages that are logged",
     "logging.drivers": "where messages go: `console`, `file`",

@@ -218,3 +218,20 @@ def test_mending_fails_when_something_could_not_be_given_back(agent, agentctl, o
     done = agentctl("leaks", "--fix", "-f", agent.config)
     assert done.code == code
     assert ("nothing is held by nobody" in done.err) == (not outcomes)
+
+
+def test_people_are_told_why_a_device_is_degraded_and_why_one_is_withheld(agent, agentctl):
+    row = {"plugin": "mock", "model": "M", "offers": ["cuda.shares"], "used": {}}
+    hot = m.DeviceRow(id="gpu0", health="degraded", evidence="it is hot", **row)
+    why = {"evidence": "XID 79", "withheld": "lost: XID 79"}
+    lost = m.DeviceRow(id="gpu1", health="lost", **why, **row)
+    agent.services.devices = lambda: [hot, lost]
+
+    printed = agentctl("devices", "list", "-f", agent.config).out.splitlines()
+
+    assert printed[0].split()[-2:] == ["WITHHELD", "EVIDENCE"]
+    assert printed[1].endswith("it is hot")
+    assert "lost: XID 79" in printed[2]
+
+    agent.services.devices = lambda: [lost]
+    assert "EVIDENCE" not in agentctl("devices", "list", "-f", agent.config).out

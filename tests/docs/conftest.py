@@ -1,6 +1,7 @@
 """Plays a page of the documentation: its files are written, its commands are run and compared.
 
-Blocks of one page share a directory and the agents that the page starts. In the order of the page:
+Blocks of one page share a directory, in which the checkout's ``examples`` are, and the agents that
+the page starts. In the order of the page:
 
 - a block with a title is written to the file of that name;
 - ``toml`` is parsed, and checked as a configuration unless its title says that it is another file;
@@ -35,7 +36,8 @@ import pytest
 from agent_core.config.loader import load
 
 DEADLINE = 45.0
-OTHER_TOML = {"pyproject.toml", "mock-accelerator.toml"}
+OTHER_TOML = {"pyproject.toml", "mock-accelerator.toml", "bad-day.toml"}
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 _BLOCK = re.compile(
     r"(?P<marks>(?:<!-- test: [^>]* -->\n)*)"
     r"```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
@@ -91,6 +93,7 @@ class Reader:
     def _make_places(self):
         for name in ("w", "bin", "site", "home"):
             (self.root / name).mkdir()
+        (self.work / "examples").symlink_to(EXAMPLES)
         # What a reader installs must not get into the environment that the tests run in.
         offline = "--no-deps --no-build-isolation --disable-pip-version-check -q --upgrade"
         pip = (

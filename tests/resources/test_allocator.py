@@ -17,6 +17,7 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
+from agent_core.resources.stockroom import Stockroom
 
 CPU = PluginInfo("device", "cpu", slots=(SlotInfo("cpu", SlotType.COUNT, display_unit="Core"),))
 MEM = PluginInfo("device", "mem", slots=(SlotInfo("mem", SlotType.BYTES),))
@@ -295,6 +296,19 @@ def test_a_claim_restored_on_an_unknown_device_is_quarantined_alone_until_it_app
     assert free(allocator, "acme.device") == "1"
 
 
+def test_a_claim_on_a_device_that_is_reported_lost_is_quarantined_until_it_returns() -> None:
+    allocator = Allocator()
+    allocator.update("acme", GPU, [gpu("a"), gpu("b")])
+    allocator.reserve("k1", 1, amounts(acme_device="1"))
+
+    allocator.update("acme", GPU, [gpu("a", health=Health.LOST), gpu("b")])
+    assert allocator.quarantined() == {"k1.1.acme": "plugin 'acme' reports a as lost"}
+    assert free(allocator, "acme.device") == "1"
+
+    allocator.update("acme", GPU, [gpu("a"), gpu("b")])
+    assert allocator.quarantined() == {}
+
+
 def test_a_device_that_vanishes_and_returns_is_not_given_twice(node: Allocator) -> None:
     node.reserve("k1", 1, amounts(acme_device="1"))
 
@@ -373,6 +387,20 @@ def test_a_part_of_an_unhealthy_device_is_withheld_too() -> None:
     assert free(allocator, "acme.device:10g-mig") == "1"
     allocator.reserve("k1", 1, {"acme.device:10g-mig": Amount(1)})
     assert (free(allocator, "acme.device"), free(allocator, "acme.shares")) == ("0", "0.75")
+
+
+def test_an_inventory_that_was_taken_is_not_taken_again_until_it_changes() -> None:
+    stockroom = Stockroom()
+    first, second = [gpu("a"), gpu("b")], [gpu("a")]
+
+    said = [stockroom.update("acme", GPU, devices) for devices in (first, first, list(first))]
+    assert said == [True, False, False]
+
+    first.append(gpu("c"))
+    said = [stockroom.update("acme", GPU, devices) for devices in (first, second, None, second)]
+    assert said == [True, True, True, True]
+    stockroom.forget("acme")
+    assert stockroom.update("acme", GPU, second)
 
 
 def test_a_bad_inventory_leaves_the_previous_one(node: Allocator) -> None:

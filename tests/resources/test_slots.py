@@ -119,6 +119,15 @@ def test_slots_that_exclude_each_other_are_named_together() -> None:
     assert message == ["cuda.device and cuda.shares exclude each other within one kernel"]
 
 
+def test_slots_exclude_each_other_only_within_one_kind_of_device() -> None:
+    names = ("cuda.device", "cuda.shares", "rocm.device")
+    slots = {n: SlotSpec(n, "mock", SlotInfo(n, SlotType.COUNT), Amount(1)) for n in names}
+    catalogue = Catalogue(slots, exclusive={"mock": ("*.device", "*.shares")})
+
+    assert catalogue.excluded(["cuda.device", "rocm.device"]) == []
+    assert catalogue.excluded(names) == [("cuda.device", "cuda.shares")]
+
+
 @pytest.mark.parametrize("value", [True, 0.5, None, ["1"]])
 def test_what_is_not_text_is_a_fault_and_not_a_crash(value: object) -> None:
     request: dict[str, str] = {"cpu": value}  # type: ignore[dict-item]
