@@ -208,11 +208,25 @@ class Ledger:
             self._commit(db, jobs)
         except Exception as exc:  # noqa: BLE001 - each caller is told; without this thread all would wait for ever
             self._fail(db, jobs, exc)
+            self._read_again(db, [job for job in jobs if job.commit is None])
         for loop, of_loop in groupby(jobs, lambda job: job.future.get_loop()):
             with contextlib.suppress(
                 RuntimeError
             ):  # the callers' loop is gone, and so is their wait
                 loop.call_soon_threadsafe(_settle, [*of_loop])
+
+    def _read_again(self, db: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
+        """Run the reads of a group whose commit failed by themselves: they do not fail by it."""
+        if not jobs:
+            return
+        try:
+            db.execute("BEGIN")
+            for job in jobs:
+                job.error = None
+                self._run_job(db, Transaction(db, self.epoch), job)
+            db.execute("COMMIT")
+        except Exception as exc:  # noqa: BLE001 - each caller is told
+            self._fail(db, jobs, exc)
 
     def _run_job(self, db: sqlite3.Connection, tx: Transaction, job: _Job[Any]) -> None:
         db.execute("SAVEPOINT job")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent_core.contracts.errors import InternalError, LedgerFailed, StateDirectoryInUse
-from agent_core.ledger import Commit, HoldRow, HoldState, KernelRow, Ledger, StateLock, sums
+from agent_core.ledger import Commit, HoldRow, HoldState, KernelRow, Ledger, StateLock, store, sums
 
 PUT = Commit("test-put", "a row of a test")
 
@@ -465,3 +465,21 @@ def test_an_older_backup_takes_the_place_of_a_lost_ledger(tmp_path):
     assert run(path, lambda ledger: ledger.read(lambda tx: tx.kernels())) == [kernel()]
     with contextlib.closing(sqlite3.connect(backup)) as kept:
         assert kept.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_read_beside_a_write_that_fails_is_answered(tmp_path, monkeypatch):
+    """Both share a transaction; the read sees what is there without the write."""
+
+    async def both(ledger):
+        def full(point):
+            if point == PUT.before:
+                raise OSError("no space left on device")
+
+        monkeypatch.setattr(store.failpoints, "hit", full)
+        failing = ledger.write(PUT, lambda tx: tx.put_kernel(kernel()))
+        reading = ledger.read(lambda tx: tx.kernels())
+        return await asyncio.gather(failing, reading, return_exceptions=True)
+
+    failed, rows = run(tmp_path / "l.db", both)
+    assert isinstance(failed, LedgerFailed)
+    assert rows == []
