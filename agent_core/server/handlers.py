@@ -184,7 +184,7 @@ def _content(content: Content) -> dict[str, Handler]:
         "pull_image": pull,
         "push_image": push,
         "purge_image": purge,
-        "upload_file": content.upload,
+        "upload_file": lambda params: content.upload(params),
         "download_file": download,
         "list_files": list_files,
         "commit_kernel": commit,
