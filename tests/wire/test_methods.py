@@ -20,6 +20,9 @@ def test_the_table_has_every_method_under_its_own_name():
         "list_devices",
         "list_slots",
         "list_images",
+        "pull_image",
+        "push_image",
+        "purge_image",
         "create_kernel",
         "plan_kernel",
         "explain_kernel",
@@ -37,6 +40,16 @@ def test_the_table_has_every_method_under_its_own_name():
         "send_input",
         "interrupt_kernel",
         "complete_code",
+        "list_services",
+        "start_service",
+        "shutdown_service",
+        "upload_file",
+        "download_file",
+        "list_files",
+        "commit_kernel",
+        "get_commit_status",
+        "list_commands",
+        "call_backend",
         "list_leaks",
         "show_ledger",
         "backup_ledger",
@@ -57,7 +70,10 @@ def test_every_method_has_models_and_a_summary(method):
 
 
 def test_whoever_changes_something_needs_more_than_the_role_of_a_reader():
-    changing = ("create_", "destroy_", "restart_", "execute_", "send_", "interrupt_")
+    changing = (
+        *("create_", "destroy_", "restart_", "execute_", "send_", "interrupt_", "pull_", "push_"),
+        *("purge_", "start_", "shutdown_", "upload_", "commit_", "call_"),
+    )
 
     for name, method in METHODS.items():
         if name.startswith(changing):
