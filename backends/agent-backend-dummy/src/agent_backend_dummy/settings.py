@@ -180,8 +180,8 @@ def _indexes(value: Any) -> tuple[int, ...] | None:
 def _ranges(text: str) -> list[int] | None:
     numbers: list[int] = []
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        last = last or first
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(last) < _MOST_CORES):
             return None
         numbers.extend(range(int(first), int(last) + 1))
