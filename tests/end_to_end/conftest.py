@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 
 from agent_core.client import AgentClient
+from agent_core.contracts.errors import AgentUnreachable
 from agent_core.wire.models import OutputItem
 
 AGENTCTL = str(Path(sys.executable).parent / "agentctl")
 START_DEADLINE = 30.0
 END_DEADLINE_MS = 20_000
+_LAST_WORDS = 0.1
 MARK = "AGENT_TEST_NODE"
 """In the environment of an agent and of its workers: the directory of the node."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -163,7 +165,7 @@ class Node:
             async with AgentClient(str(self.socket)) as agent:
                 return await getattr(agent, method)(*arguments, **keywords)
 
-        return asyncio.run(call())
+        return asyncio.run(self._while_it_lives(call()))
 
     def talk(self, conversation):
         """Hold a conversation with the agent: a coroutine function that is given the client."""
@@ -173,6 +175,27 @@ class Node:
                 return await conversation(agent)
 
         return asyncio.run(call())
+
+    async def _while_it_lives(self, call):
+        """Await a call no longer than the agent lives: a client would hope for another one."""
+        if self.process is None:
+            return await call
+        died = asyncio.get_running_loop().create_future()
+        pidfd = os.pidfd_open(self.process.pid)
+        asyncio.get_running_loop().add_reader(pidfd, lambda: died.done() or died.set_result(None))
+        calling = asyncio.ensure_future(call)
+        try:
+            await asyncio.wait({calling, died}, return_when=asyncio.FIRST_COMPLETED)
+            if not calling.done():
+                await asyncio.wait({calling}, timeout=_LAST_WORDS)
+            if not calling.done():
+                calling.cancel()
+                await asyncio.wait({calling})
+                raise AgentUnreachable("the agent has ended meanwhile")
+            return calling.result()
+        finally:
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
 
     def create(self, wait: bool = True, **spec):
         """Create a kernel of the python image, and wait until it runs."""
