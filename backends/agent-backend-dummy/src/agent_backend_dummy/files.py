@@ -34,9 +34,22 @@ async def unpack(store: Store, container: str, path: str, tar: AsyncIterator[byt
         data += chunk
         if len(data) > BOUND:
             raise InvalidArgument(f"more than {BOUND} bytes are too many for a simulated container")
-    for name, member, content in _members(bytes(data)):
-        at = place(posixpath.join(path, name))
-        store.put_file(container, at, member.mode, member.mtime, content)
+    members = _members(bytes(data))
+    places = [place(posixpath.join(path, name)) for name, _, _ in members]
+    sizes = (len(content) for _, _, content in members)
+    _refuse_too_much(store, container, dict(zip(places, sizes, strict=True)))
+    with store.together():
+        for at, (_, member, content) in zip(places, members, strict=True):
+            store.put_file(container, at, member.mode, member.mtime, content)
+
+
+def _refuse_too_much(store: Store, container: str, added: dict[str, int]) -> None:
+    sizes = {name: size for name, _, _, size in store.files(container)} | added
+    if sum(sizes.values()) > BOUND:
+        raise InvalidArgument(
+            f"a simulated container keeps at most {BOUND} bytes",
+            hint="Copy less into it, or into another kernel.",
+        )
 
 
 def _members(data: bytes) -> list[tuple[str, tarfile.TarInfo, bytes]]:

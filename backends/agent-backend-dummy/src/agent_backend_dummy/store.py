@@ -122,10 +122,14 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Delete a container with its files."""
-        self._db.execute("DELETE FROM containers WHERE name = ?", [name])
-        if name in self._with_files:
+        if name not in self._with_files:
+            self._db.execute("DELETE FROM containers WHERE name = ?", [name])
+            return
+        # Together: files that were left would be those of the next container of that name.
+        with self.together():
+            self._db.execute("DELETE FROM containers WHERE name = ?", [name])
             self._db.execute("DELETE FROM files WHERE container = ?", [name])
-            self._with_files.discard(name)
+        self._with_files.discard(name)
 
     def rows(self) -> Iterator[Row]:
         """Read every container."""
