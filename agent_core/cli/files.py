@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 256 << 10
 _SPOOLED: Final = 8 << 20
+_WAITING: Final = 4
 
 
 @click.command(
@@ -59,17 +60,17 @@ def _kernel_path(text: str) -> tuple[str, str] | None:
 
 async def _upload(agent: AgentClient, source: Path, kernel_id: str, path: str) -> int:
     into, name = (path, source.name) if path.endswith("/") else posixpath.split(path)
-    return await agent.upload_file(kernel_id, into or "/", _packed(source, name), timeout=None)
+    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
+    handing = _Handing(asyncio.get_running_loop(), chunks)
+    packing = asyncio.ensure_future(asyncio.to_thread(_pack, source, name, handing))
+    await agent.upload_file(kernel_id, into or ".", _taken(chunks), timeout=None)
+    return await packing
 
 
-async def _packed(source: Path, name: str) -> AsyncIterator[bytes]:
-    """Pack a file or a directory in a thread, and yield the tar as it grows."""
-    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(4)
-    loop = asyncio.get_running_loop()
-    packing = loop.run_in_executor(None, _pack, source, name, _Handing(loop, chunks))
+async def _taken(chunks: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
+    """Yield a tar as a thread packs it."""
     while (chunk := await chunks.get()) is not None:
         yield chunk
-    await packing
 
 
 class _Handing(io.RawIOBase):
@@ -93,37 +94,41 @@ class _Handing(io.RawIOBase):
         asyncio.run_coroutine_threadsafe(self._chunks.put(piece), self._loop).result()
 
 
-def _pack(source: Path, name: str, into: _Handing) -> None:
+def _pack(source: Path, name: str, into: _Handing) -> int:
+    """Pack a file or a directory; returns how many bytes of files there are."""
     try:
         with tarfile.open(fileobj=into, mode="w|", bufsize=_CHUNK) as archive:
             archive.add(source, arcname=name)
+            return sum(member.size for member in archive.getmembers())
     finally:
         into.hand(None)
 
 
 async def _download(agent: AgentClient, kernel_id: str, path: str, target: Path) -> int:
-    received = 0
     # A tar is unpacked by a thread: it is kept in between, on the disk where it is large.
     with tempfile.SpooledTemporaryFile(_SPOOLED) as buffer:
         async for data in agent.download_file(kernel_id, path):
-            received += len(data)
             buffer.write(data)
         buffer.seek(0)
-        await asyncio.to_thread(_unpack, buffer, target)
-    return received
+        return await asyncio.to_thread(_unpack, buffer, target)
 
 
-def _unpack(archive: IO[bytes], target: Path) -> None:
-    """Unpack safely: nothing leads out of the target, whatever the kernel has sent."""
+def _unpack(archive: IO[bytes], target: Path) -> int:
+    """Unpack safely: nothing leads out of the target, whatever the kernel has sent.
+
+    Returns how many bytes of files there are.
+    """
     with tarfile.open(fileobj=archive) as tar:
         members = tar.getmembers()
+        count = sum(member.size for member in members)
         single = len(members) == 1 and members[0].isfile() and not target.is_dir()
         if single:
             file = tar.extractfile(members[0])
             target.write_bytes(file.read() if file is not None else b"")
-            return
+            return count
         target.mkdir(parents=True, exist_ok=True)
         tar.extractall(target, filter="data")
+        return count
 
 
 def _say(source: str, target: str, count: int) -> None:

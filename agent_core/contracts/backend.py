@@ -405,7 +405,10 @@ class ContainerBackend(Plugin):
         raise Unsupported(f"backend {self.info.name!r} cannot exec")
 
     async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
-        """Unpack a tar stream at `path`; the default says that this backend cannot."""
+        """Unpack a tar stream at `path`; the default says that this backend cannot.
+
+        Here and in `copy_out` and `list_files` a relative path starts at the working directory.
+        """
         raise Unsupported(f"backend {self.info.name!r} cannot copy files")
 
     def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:

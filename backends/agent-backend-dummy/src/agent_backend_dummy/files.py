@@ -15,12 +15,14 @@ from agent_core.contracts.errors import InvalidArgument, NotFound
 BOUND: Final = 16 << 20
 """Bytes of the files of one container."""
 
+WORK: Final = "/home/work"
+
 _CHUNK: Final = 64 << 10
 
 
 def place(path: str) -> str:
-    """Make a path of a container absolute and plain."""
-    return posixpath.normpath(posixpath.join("/", path)).replace("//", "/", 1)
+    """Make a path of a container absolute and plain; a relative one is of its work directory."""
+    return posixpath.normpath(posixpath.join(WORK, path)).replace("//", "/", 1)
 
 
 async def unpack(store: Store, container: str, path: str, tar: AsyncIterator[bytes]) -> None:
