@@ -96,6 +96,22 @@ class Shelf:
             return None
         return {counter: drawn * times for counter, drawn in offer.draws.items()}
 
+    def memory(self, grant: Grant) -> int | None:
+        """Say how many bytes of its device's own memory a grant is, or None when nobody can tell.
+
+        That is what it draws from counters of bytes; without any, all that the device says it has,
+        where the grant is all of it.
+        """
+        device, drawn = self.devices.get(grant.device_id), self.draws(grant)
+        if device is None or drawn is None:
+            return None
+        counters = [c for d in (device, *ancestors(device, self.devices)) for c in d.counters]
+        sizes = [drawn[c.id] for c in counters if c.unit == "bytes" and c.id in drawn]
+        is_all = all(drawn.get(counter.id) == counter.capacity for counter in device.counters)
+        said = device.attributes.get("memory", "")
+        said_size = int(said) if is_all and said.isdecimal() else None
+        return sum(sizes) if sizes else said_size
+
     def whole(self, grant: Grant) -> dict[str, int] | None:
         """Say what the grant's device can draw at most, for a grant that `draws` cannot tell.
 

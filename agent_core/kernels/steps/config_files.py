@@ -1,0 +1,88 @@
+"""The config files: what a kernel finds of itself, of what it was given, and of its session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent_core.contracts.edits import ContainerEdits, MergedEdits
+from agent_core.contracts.errors import KernelFailed, Unsupported
+from agent_core.failpoints import Effect
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.environment import environment_of, overridden
+from agent_core.kernels.files.contents import files_of
+from agent_core.kernels.files.folder import put_files
+from agent_core.kernels.files.resource import left_out
+from agent_core.kernels.key_pairs import KeyPair
+from agent_core.kernels.launching import CONFIG, launch_of, paths_of
+from agent_core.kernels.steps.base import Step
+from agent_core.ledger import HoldRow
+
+MAKE = Effect("ssh-key-make", "a session's SSH key pair is made, or kept as it was given")
+REMOVE = Effect("ssh-key-remove", "a session's SSH key pair is removed")
+
+
+class ConfigFilesStep(Step):
+    """Puts together what the container is told, and writes it into its config directory.
+
+    All of it goes with the scratch, so that nothing of it is held, but for the key pair of a
+    session: the first of its kernels makes it, and the last one gives it back.
+    """
+
+    name = "config"
+    kind = "ssh-key"
+
+    def holds(self, build: Assembly) -> Sequence[HoldRow]:
+        """One use of the session's key pair, where it has one."""
+        if not build.spec.cluster.has_keys:
+            return ()
+        spec = build.spec
+        return [HoldRow(self.kind, spec.session_id, spec.kernel_id, build.incarnation, shared=True)]
+
+    async def take(self, build: Assembly) -> None:
+        """Assemble the environment and write the files."""
+        await self._write(build, with_pair=build.spec.cluster.has_keys)
+
+    async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
+        """Write them anew; the pair stays, also one that its giver alone knew."""
+        await self._write(build, with_pair=True)
+
+    async def give_back(self, hold: HoldRow) -> None:
+        """Remove the pair; called for the last kernel of the session."""
+        with REMOVE:
+            async with asyncio.timeout(self.services.settings.call_timeout):
+                await asyncio.to_thread(self.services.key_pairs.forget, hold.key)
+
+    async def _write(self, build: Assembly, *, with_pair: bool) -> None:
+        self._assemble(build)
+        if build.scratch is None or not build.scratch.path:
+            return  # a simulated scratch is nowhere, and who has one reads no files
+        directory = Path(build.scratch.path) / CONFIG
+        async with asyncio.timeout(self.services.settings.call_timeout):
+            await asyncio.to_thread(self._put, build, directory, with_pair)
+
+    def _assemble(self, build: Assembly) -> None:
+        services = self.services
+        build.paths = paths_of(services, build)
+        build.launch = launch_of(services, build, build.paths)
+        mounts = ContainerEdits(mounts=build.launch.mounts)
+        build.edits = build.edits | MergedEdits.of("runner", mounts)
+        build.env = environment_of(services, build)
+        build.warnings += [*overridden(build), *left_out(build)]
+
+    def _put(self, build: Assembly, directory: Path, with_pair: bool) -> None:
+        pair = self._pair(build) if with_pair else None
+        try:
+            put_files(directory, files_of(build, pair))
+        except OSError as exc:
+            raise KernelFailed(f"cannot write the config files: {exc}") from exc
+
+    def _pair(self, build: Assembly) -> KeyPair | None:
+        spec = build.spec
+        try:
+            with MAKE:
+                return self.services.key_pairs.ensure(spec.session_id, spec.cluster.ssh_keypair)
+        except Unsupported as exc:
+            build.warnings.append(f"{exc.message}: {exc.hint}")
+            return None
