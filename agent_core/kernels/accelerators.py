@@ -13,6 +13,16 @@ from agent_core.resources.allocator import Allocator
 _MEBI: Final = 1 << 20
 _SUFFIXES: Final = "kmgtpe"
 
+VARIABLES: Final[Mapping[str, str]] = {
+    "GPU_TYPE": "the kind of accelerators: what their slots begin with",
+    "GPU_MODEL_NAME": "the model of the first",
+    "GPU_CONFIG": "the memory that the kernel has of each, exactly: `0:40g,1:1500000000`",
+    "TF_GPU_MEMORY_ALLOC": "the same in whole MiB, not more than there is: `0:40960`",
+    "GPU_COUNT": "how many devices they are, whole or in part",
+    "N_GPUS": "the same",
+}
+"""What the variables say; they are there where a kernel has accelerators."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:

@@ -30,6 +30,18 @@ FIELDS: Final[Mapping[str, str]] = {
     "ssh_ports": "for each host the address and the port of its SSH service",
 }
 
+VARIABLES: Final[Mapping[str, str]] = {
+    "BACKENDAI_CLUSTER_MODE": "`single-node` or `multi-node`",
+    "BACKENDAI_CLUSTER_ROLE": "what the kernel is for",
+    "BACKENDAI_CLUSTER_IDX": "its number among those of its role, from 1",
+    "BACKENDAI_CLUSTER_HOST": "its host name: role and number",
+    "BACKENDAI_CLUSTER_HOSTS": "the host names of all kernels of the session, with commas",
+    "BACKENDAI_CLUSTER_SIZE": "how many they are",
+    "BACKENDAI_CLUSTER_REPLICAS": "how many there are of each role: `main:1,sub:2`",
+    "BACKENDAI_CLUSTER_LOCAL_RANK": "the kernel's place among the hosts, from 0",
+}
+"""What the variables of `Cluster.environment` say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:

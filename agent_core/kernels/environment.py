@@ -11,13 +11,29 @@ from agent_core.contracts.errors import KernelFailed
 from agent_core.contracts.info import Support
 from agent_core.kernels import accelerators
 from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.cluster import VARIABLES as CLUSTER_VARIABLES
 from agent_core.kernels.launching import WORK
+from agent_core.kernels.published import VARIABLES as PUBLISHED_VARIABLES
 from agent_core.kernels.published import environment as published
 from agent_core.kernels.services import Services
 from agent_core.kernels.spec import ENV_NAME, LONGEST_ENTRY, entry_size
 
 CORE_COUNT: Final = "ai.backend.envs.corecount"
 """The label by which an image names the variables that are set to the number of cores."""
+
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "HOME": "the kernel's own directory, which is also the working directory",
+    "BACKENDAI_CONFIG_DIR": "where the kernel finds the files below",
+    "BACKENDAI_KERNEL_ID": "the kernel",
+    "BACKENDAI_SESSION_ID": "its session",
+    "BACKENDAI_KERNEL_IMAGE": "the image that it runs",
+    **CLUSTER_VARIABLES,
+    **PUBLISHED_VARIABLES,
+    **accelerators.VARIABLES,
+    f"<of the label {CORE_COUNT}>": "the number of cores, a part of one counted as one",
+}
+"""Every variable that the agent sets by itself, and what it says."""
 
 
 def environment_of(services: Services, build: Assembly) -> dict[str, str]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent_core.contracts.errors import Conflict, InternalError, Unsupported
+from agent_core.contracts.errors import InternalError, Unsupported
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _LONGEST: Final = 16 << 10
@@ -47,17 +47,10 @@ class KeyPairs:
         Nobody else may do this for the same session meanwhile.
 
         Raises:
-            Conflict: when another pair is given than the one that is kept.
             Unsupported: when one has to be made, and what makes it is not installed.
         """
         path = self._path(session_id)
-        kept = _read(path)
-        if kept is not None:
-            if given is not None and given != kept:
-                raise Conflict(
-                    f"session {session_id} has another SSH key pair on this node",
-                    hint="Give all kernels of a session the same cluster.ssh_keypair.",
-                )
+        if (kept := _read(path)) is not None:
             return kept
         pair = given or make_pair(session_id)
         self._keep(path, pair)

@@ -99,18 +99,17 @@ class Shelf:
     def memory(self, grant: Grant) -> int | None:
         """Say how many bytes of its device's own memory a grant is, or None when nobody can tell.
 
-        That is what it draws from counters of bytes; without any, all that the device says it has,
-        where the grant is all of it.
+        That is the part of all its memory that the grant is of the device's first counter: what a
+        plugin draws from a counter of bytes beside it may be rounded.
         """
         device, drawn = self.devices.get(grant.device_id), self.draws(grant)
-        if device is None or drawn is None:
+        if device is None or drawn is None or not device.counters:
             return None
-        counters = [c for d in (device, *ancestors(device, self.devices)) for c in d.counters]
-        sizes = [drawn[c.id] for c in counters if c.unit == "bytes" and c.id in drawn]
-        is_all = all(drawn.get(counter.id) == counter.capacity for counter in device.counters)
         said = device.attributes.get("memory", "")
-        said_size = int(said) if is_all and said.isdecimal() else None
-        return sum(sizes) if sizes else said_size
+        sizes = [counter.capacity for counter in device.counters if counter.unit == "bytes"]
+        whole = int(said) if said.isdecimal() else next(iter(sizes), None)
+        first = device.counters[0]
+        return None if whole is None else whole * drawn.get(first.id, 0) // first.capacity
 
     def whole(self, grant: Grant) -> dict[str, int] | None:
         """Say what the grant's device can draw at most, for a grant that `draws` cannot tell.

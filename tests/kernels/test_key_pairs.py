@@ -6,7 +6,7 @@ import sys
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
-from agent_core.contracts.errors import Conflict, InternalError, Unsupported
+from agent_core.contracts.errors import InternalError, Unsupported
 from agent_core.kernels.key_pairs import KeyPair, KeyPairs, make_pair, read_pair
 
 GIVEN = KeyPair("ssh-ed25519 AAAA x", "-----BEGIN OPENSSH PRIVATE KEY-----\n")
@@ -43,8 +43,7 @@ def test_the_file_is_for_the_agent_alone(pairs, tmp_path):
 def test_a_given_pair_is_kept_for_those_who_do_not_know_it(pairs):
     assert pairs.ensure("s", GIVEN) == GIVEN
     assert pairs.ensure("s", None) == GIVEN
-    with pytest.raises(Conflict, match="another SSH key pair"):
-        pairs.ensure("s", make_pair("s"))
+    assert pairs.ensure("s", make_pair("s")) == GIVEN
 
 
 def test_a_pair_is_not_shown_with_its_private_half():

@@ -1,4 +1,4 @@
-"""Every file of a kernel's config directory that is the agent's: which there are, and their text."""
+"""The agent's own files of a kernel's config directory: which there are, and their text."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent_core.contracts.edits import ContainerEdits, MergedEdits
@@ -21,6 +21,10 @@ from agent_core.ledger import HoldRow
 
 MAKE = Effect("ssh-key-make", "a session's SSH key pair is made, or kept as it was given")
 REMOVE = Effect("ssh-key-remove", "a session's SSH key pair is removed")
+
+
+_Pair = Callable[[Assembly], KeyPair | None]
+"""What finds the pair of a kernel's session; called in a thread."""
 
 
 class ConfigFilesStep(Step):
@@ -42,11 +46,11 @@ class ConfigFilesStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Assemble the environment and write the files."""
-        await self._write(build, with_pair=build.spec.cluster.has_keys)
+        await self._write(build, self._pair if build.spec.cluster.has_keys else _none)
 
     async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
         """Write them anew; the pair stays, also one that its giver alone knew."""
-        await self._write(build, with_pair=True)
+        await self._write(build, self._pair)
 
     async def give_back(self, hold: HoldRow) -> None:
         """Remove the pair; called for the last kernel of the session."""
@@ -54,13 +58,13 @@ class ConfigFilesStep(Step):
             async with asyncio.timeout(self.services.settings.call_timeout):
                 await asyncio.to_thread(self.services.key_pairs.forget, hold.key)
 
-    async def _write(self, build: Assembly, *, with_pair: bool) -> None:
+    async def _write(self, build: Assembly, pair: _Pair) -> None:
         self._assemble(build)
         if build.scratch is None or not build.scratch.path:
             return  # a simulated scratch is nowhere, and who has one reads no files
         directory = Path(build.scratch.path) / CONFIG
         async with asyncio.timeout(self.services.settings.call_timeout):
-            await asyncio.to_thread(self._put, build, directory, with_pair)
+            await asyncio.to_thread(_put, build, directory, pair)
 
     def _assemble(self, build: Assembly) -> None:
         services = self.services
@@ -71,18 +75,26 @@ class ConfigFilesStep(Step):
         build.env = environment_of(services, build)
         build.warnings += [*overridden(build), *left_out(build)]
 
-    def _put(self, build: Assembly, directory: Path, with_pair: bool) -> None:
-        pair = self._pair(build) if with_pair else None
-        try:
-            put_files(directory, files_of(build, pair))
-        except OSError as exc:
-            raise KernelFailed(f"cannot write the config files: {exc}") from exc
-
     def _pair(self, build: Assembly) -> KeyPair | None:
-        spec = build.spec
+        session, given = build.spec.session_id, build.spec.cluster.ssh_keypair
         try:
             with MAKE:
-                return self.services.key_pairs.ensure(spec.session_id, spec.cluster.ssh_keypair)
+                pair = self.services.key_pairs.ensure(session, given)
         except Unsupported as exc:
             build.warnings.append(f"{exc.message}: {exc.hint}")
             return None
+        if given not in (None, pair):
+            # A kernel that failed here would end the whole session, which runs.
+            build.warnings.append(f"session {session} has another SSH key pair than the one given")
+        return pair
+
+
+def _none(_: Assembly) -> None:
+    """Find no pair: a kernel that is its whole session needs none."""
+
+
+def _put(build: Assembly, directory: Path, pair: _Pair) -> None:
+    try:
+        put_files(directory, files_of(build, pair(build)))
+    except OSError as exc:
+        raise KernelFailed(f"cannot write the config files: {exc}") from exc
