@@ -38,6 +38,11 @@ def read(node, kernel, name):
     return node.run(kernel, f"{READ}print(read({name!r}), end='')")[0]
 
 
+def restarted(node, kernel):
+    node.ask("restart_kernel", kernel)
+    return node.ask("wait_kernel", kernel, ["RUNNING"], timeout=30)
+
+
 def test_any_value_is_in_the_environment_and_in_the_files_as_it_was_given(node):
     node.start()
     kernel = node.create(env=HOSTILE)
@@ -110,8 +115,7 @@ def test_both_kernels_of_a_session_have_the_same_keys_and_hosts_also_after_a_res
     public = read(node, kernels[0], "ssh/id_cluster.pub")
     node.end()
     node.start()
-    node.ask("restart_kernel", kernels[0])
-    node.ask("wait_kernel", kernels[0], ["RUNNING"], timeout=30)
+    restarted(node, kernels[0])
     assert read(node, kernels[0], "ssh/id_cluster") == pairs[1]
     assert read(node, kernels[0], "ssh/id_cluster.pub") == public
     assert read(node, kernels[0], "resource.txt").count("CID=t.s-main1.2.main.0\n") == 1
@@ -152,8 +156,7 @@ def test_a_kill_between_two_files_of_a_restart_leaves_each_of_them_whole(node, h
     config = node.scratches / kernel / "config"
     node.start(AGENT_FAILPOINTS=f"effect.config-file.before=kill@{hit}")
     with pytest.raises(AgentError):
-        node.ask("restart_kernel", kernel)
-        node.ask("wait_kernel", kernel, ["RUNNING"], timeout=30)
+        restarted(node, kernel)
     assert node.wait() == -signal.SIGKILL
     old_or_new = read_lines((config / "resource.txt").read_text())["CID"]
     assert old_or_new in {f"t.{kernel}.1.main.0", f"t.{kernel}.2.main.0"}
@@ -167,16 +170,23 @@ def test_a_kill_between_two_files_of_a_restart_leaves_each_of_them_whole(node, h
     node.clean()
 
 
-def test_a_hostile_kernel_that_replaces_its_config_directory_fails_its_own_restart_alone(node):
+def test_links_that_code_leaves_in_the_place_of_files_are_replaced_and_not_followed(node):
     node.start()
     kernel = node.create()
     outside = node.root / "outside"
-    outside.mkdir()
-    config = node.scratches / kernel / "config"
-    moved = f"os.rename({str(config)!r}, {str(config) + '.old'!r})"
-    node.run(kernel, f"import os; {moved}; os.symlink({str(outside)!r}, {str(config)!r})")
-    node.ask("restart_kernel", kernel)
-    row = node.ask("wait_kernel", kernel, ["TERMINATED"], timeout=30)
-    assert row.reason == "failed-to-restart"
-    assert [*outside.iterdir()] == []
+    outside.write_text("mine")
+    names = ["resource.txt", ".environ.txt.new"]
+    code = f"""
+import os
+os.chdir(os.environ["BACKENDAI_CONFIG_DIR"])
+for name in {names}:
+    if os.path.exists(name):
+        os.unlink(name)
+    os.symlink({str(outside)!r}, name)
+"""
+    assert node.run(kernel, code)[1] == ""
+    assert restarted(node, kernel).state == "RUNNING"
+    assert outside.read_text() == "mine"
+    assert "CID=" in read(node, kernel, "resource.txt")
+    node.destroy(kernel)
     node.clean()
