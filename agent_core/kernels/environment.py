@@ -22,6 +22,9 @@ CORE_COUNT: Final = "ai.backend.envs.corecount"
 """The label by which an image names the variables that are set to the number of cores."""
 
 
+_SURELY_SHORT: Final = 4096
+"""Characters of a value that need not be counted as bytes."""
+
 VARIABLES: Final[Mapping[str, str]] = {
     "HOME": "the kernel's own directory, which is also the working directory",
     "BACKENDAI_CONFIG_DIR": "where the kernel finds the files below",
@@ -47,7 +50,7 @@ def environment_of(services: Services, build: Assembly) -> dict[str, str]:
     below = (image, _own(services, build), build.spec.env, started)
     env = build.edits.environment(*below)
     for name, value in env.items():
-        if entry_size(name, value) > LONGEST_ENTRY:
+        if len(value) > _SURELY_SHORT and entry_size(name, value) > LONGEST_ENTRY:
             raise KernelFailed(
                 f"env {name}: with its name longer than {LONGEST_ENTRY} bytes",
                 hint="Linux starts no process with such a variable; make it shorter.",

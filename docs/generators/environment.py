@@ -79,7 +79,7 @@ Names of the system that this one follows, and why they are not here:
 """
 
 ABSENT = {
-    "LOCAL_USER_ID, LOCAL_GROUP_ID, ADDITIONAL_GIDS": "say which user an entry point has to become; "
+    "LOCAL_USER_ID, LOCAL_GROUP_ID, ADDITIONAL_GIDS": "say which user an entry point must become; "
     "no backend yet starts processes as another user than the agent's",
     "BACKENDAI_PERSISTENT_PATHS": "lists mounted folders; there are no volumes yet",
     "resource_base.txt, environ_base.txt": "copies from before something was appended; "

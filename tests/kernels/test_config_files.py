@@ -202,6 +202,16 @@ def test_another_session_of_the_same_id_has_another_pair(live):
     live(body)
 
 
+def test_a_pair_that_a_lost_ledger_has_left_is_not_that_of_a_later_session(live):
+    async def body(world):
+        left = world.services.key_pairs.ensure("s", None)
+        await session(world)
+        assert pair_of(world, KERNELS[0]) == pair_of(world, KERNELS[1])
+        assert pair_of(world, KERNELS[0])[0] != left.private_key
+
+    live(body)
+
+
 def test_a_kernel_alone_has_no_pair(live):
     async def body(world):
         await world.running()

@@ -57,13 +57,29 @@ def _put(file: File, top: int) -> None:
 
 def _put_into(folder: int, name: str, file: File) -> None:
     beside = f".{name}.new"  # one name: what a crash has left there is replaced
-    with suppress(FileNotFoundError):
-        os.unlink(beside, dir_fd=folder)
-    with os.fdopen(os.open(beside, _FRESH, 0o600, dir_fd=folder), "wb") as written:
-        written.write(file.content)
-        os.fchmod(written.fileno(), file.mode)
+    written = _fresh(beside, folder)
+    try:
+        _write(written, file.content)
+        if file.mode != PRIVATE:
+            os.fchmod(written, file.mode)
+    finally:
+        os.close(written)
     with PUT:
         os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _fresh(name: str, folder: int) -> int:
+    try:
+        return os.open(name, _FRESH, PRIVATE, dir_fd=folder)
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        return os.open(name, _FRESH, PRIVATE, dir_fd=folder)
+
+
+def _write(written: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(written, rest) :]
 
 
 @contextmanager

@@ -46,7 +46,12 @@ class ConfigFilesStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Assemble the environment and write the files."""
-        await self._write(build, self._pair if build.spec.cluster.has_keys else _none)
+        if not build.spec.cluster.has_keys:
+            await self._write(build, _none)
+        elif await self._is_first(build):
+            await self._write(build, self._new_pair)
+        else:
+            await self._write(build, self._pair)
 
     async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
         """Write them anew; the pair stays, also one that its giver alone knew."""
@@ -74,6 +79,16 @@ class ConfigFilesStep(Step):
         build.edits = build.edits | MergedEdits.of("runner", mounts)
         build.env = environment_of(services, build)
         build.warnings += [*overridden(build), *left_out(build)]
+
+    async def _is_first(self, build: Assembly) -> bool:
+        key = build.spec.session_id
+        holders = await self.services.ledger.read(lambda tx: tx.holders(self.kind, key))
+        return {*holders} <= {build.spec.kernel_id}
+
+    def _new_pair(self, build: Assembly) -> KeyPair | None:
+        # What lies there is of an earlier session of that id, whose end a lost ledger did not see.
+        self.services.key_pairs.forget(build.spec.session_id)
+        return self._pair(build)
 
     def _pair(self, build: Assembly) -> KeyPair | None:
         session, given = build.spec.session_id, build.spec.cluster.ssh_keypair
