@@ -69,4 +69,4 @@ def _cluster_data(build: Assembly) -> dict[str, Any]:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=1) + "\n"
+    return json.dumps(data) + "\n"
