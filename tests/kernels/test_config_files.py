@@ -123,6 +123,21 @@ def test_a_simulated_scratch_has_no_files_and_the_kernel_runs(live, monkeypatch)
     live(body)
 
 
+def test_a_session_on_simulated_scratches_has_no_pair_and_holds_none(live, monkeypatch):
+    async def body(world):
+        monkeypatch.setattr(world.scratch, "create", lambda kernel_id, size=None: Scratch("k", ""))
+        await session(world)
+        assert kept(world) == []
+        assert "ssh-key" not in {kind for kind, _ in await world.holds()}
+        await restarted(world, KERNELS[0])
+        for kernel in KERNELS:
+            await destroyed(world, kernel)
+        await world.idle()
+        assert await world.holds() == {}
+
+    live(body)
+
+
 def test_a_plugin_adds_lines_but_never_takes_the_place_of_the_core_s(live, monkeypatch):
     async def body(world):
         said = ContainerEdits(resource_data={"CID": "mine", "AA_MEMORY": "0:1"})

@@ -39,14 +39,14 @@ class ConfigFilesStep(Step):
 
     def holds(self, build: Assembly) -> Sequence[HoldRow]:
         """One use of the session's key pair, where it has one."""
-        if not build.spec.cluster.has_keys:
+        if not _has_pair(build):
             return ()
         spec = build.spec
         return [HoldRow(self.kind, spec.session_id, spec.kernel_id, build.incarnation, shared=True)]
 
     async def take(self, build: Assembly) -> None:
         """Assemble the environment and write the files."""
-        if not build.spec.cluster.has_keys:
+        if not _has_pair(build):
             await self._write(build, _none)
         elif await self._is_first(build):
             await self._write(build, self._new_pair)
@@ -65,9 +65,8 @@ class ConfigFilesStep(Step):
 
     async def _write(self, build: Assembly, pair: _Pair) -> None:
         self._assemble(build)
-        if build.scratch is None or not build.scratch.path:
-            return  # a simulated scratch is nowhere, and who has one reads no files
-        directory = Path(build.scratch.path) / CONFIG
+        if (directory := _folder(build)) is None:
+            return
         async with asyncio.timeout(self.services.settings.call_timeout):
             await asyncio.to_thread(_put, build, directory, pair)
 
@@ -102,6 +101,16 @@ class ConfigFilesStep(Step):
             # A kernel that failed here would end the whole session, which runs.
             build.warnings.append(f"session {session} has another SSH key pair than the one given")
         return pair
+
+
+def _folder(build: Assembly) -> Path | None:
+    """Find the config directory; a simulated scratch is nowhere, and has none."""
+    scratch = build.scratch
+    return Path(scratch.path) / CONFIG if scratch is not None and scratch.path else None
+
+
+def _has_pair(build: Assembly) -> bool:
+    return build.spec.cluster.has_keys and _folder(build) is not None
 
 
 def _none(_: Assembly) -> None:
