@@ -31,6 +31,7 @@ from agent_core.kernels.adoption import adopt_all, adopt_later
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.content import ContentService
 from agent_core.kernels.devices import DeviceService
+from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
@@ -186,6 +187,7 @@ class Agent:
             logs,
             pool,
             Pulls(backend, settings.pull_timeout),
+            KeyPairs(config.paths.state / "session-keys"),
             stray_workers=host.stray_workers,
         )
 

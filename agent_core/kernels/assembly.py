@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from agent_core.contracts.backend import Image, Paths, PublishedPort
 from agent_core.contracts.device import Claim
 from agent_core.contracts.edits import MergedEdits
+from agent_core.contracts.runner import Launch
 from agent_core.contracts.scratch import Scratch
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.runner.execution import Execution
@@ -41,6 +42,8 @@ class Assembly:
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)
     paths: Paths | None = None
+    launch: Launch | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
     runs: Execution | None = None
     warnings: list[str] = field(default_factory=list)
     row: KernelRow | None = None

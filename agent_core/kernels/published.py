@@ -13,6 +13,13 @@ from agent_core.ledger import HoldRow
 KIND: Final = "port"
 """The kind of their holds; the key is the host's port."""
 
+VARIABLES: Final[Mapping[str, str]] = {
+    "BACKENDAI_SERVICE_PORTS": "what is published, as `name:protocol:port,...`",
+    "BACKENDAI_SERVICE_HOST": "the address to listen at",
+    "BACKENDAI_PORT_<NAME>": "the port or ports on which the service of this name has to listen",
+}
+"""What the variables of `environment` say; they are there where anything is published."""
+
 
 def port_to_data(port: PublishedPort) -> dict[str, Any]:
     """Render a published port."""

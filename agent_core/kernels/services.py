@@ -12,6 +12,7 @@ from agent_core.events.bus import EventBus
 from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import LoadedPlugin
 from agent_core.kernels.devices import DeviceService
+from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
@@ -88,5 +89,6 @@ class Services:
     logs: LogStore
     ports: PortPool
     pulls: Pulls
+    key_pairs: KeyPairs
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)

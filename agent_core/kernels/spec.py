@@ -17,13 +17,16 @@ from agent_core.kernels.cluster import ALONE, Cluster, read_cluster
 from agent_core.kernels.service_ports import ServicePort, read_services
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_BOUND: Final = 256 << 10
 
 PULLS: Final = ("missing", "always", "never")
 """When an image is pulled: when it is not here, at each create, or not at all."""
 
 _LATER: Final = ("ports", "cluster", "pull")
+
+LONGEST_ENTRY: Final = (128 << 10) - 1
+"""The most bytes of ``NAME=value``: Linux starts no process with a longer one."""
 
 FIELDS: Final[Mapping[str, str]] = {
     "kernel_id": "the id; made up when absent; the key of idempotence",
@@ -67,7 +70,9 @@ class KernelSpec:
     @property
     def digest(self) -> str:
         """A digest of all that was asked for, to tell a repetition from a contradiction."""
-        text = json.dumps(self.to_data(), sort_keys=True)
+        pair = self.cluster.ssh_keypair
+        given = {"ssh_keypair": [pair.public_key, pair.private_key]} if pair else {}
+        text = json.dumps({**self.to_data(), **given}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -105,6 +110,11 @@ class Faults:
                 hint="Mend every fault listed and ask again; nothing was created.",
                 details={"faults": [error.to_dict() for error in self.errors]},
             )
+
+
+def entry_size(name: str, value: str) -> int:
+    """Count the bytes of a variable as a process has it."""
+    return len(f"{name}={value}".encode("utf-8", "surrogatepass"))
 
 
 def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
@@ -192,13 +202,29 @@ def _is_text(item: object) -> bool:
     return isinstance(item, str)
 
 
+def _is_encodable(value: str) -> bool:
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _environment(data: Mapping[str, Any], faults: Faults) -> dict[str, str]:
     env = _strings(data, "env", faults)
     for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name):
+        if not ENV_NAME.fullmatch(name):
             faults.add(f"env: {name!r} is not a name of letters, digits and '_'")
         if "\0" in value:
             faults.add(f"env.{name}: the value has a NUL character")
+        if not _is_encodable(value):
+            faults.add(f"env.{name}: the value has a character that is none")
     if sum(len(name) + len(value) for name, value in env.items()) > _ENV_BOUND:
         faults.add(f"env: larger than {_ENV_BOUND >> 10} KiB in all")
+        return {}
+    for name in [name for name, value in env.items() if entry_size(name, value) > LONGEST_ENTRY]:
+        faults.add(
+            f"env.{name}: longer than {LONGEST_ENTRY} bytes with its name",
+            "Linux starts no process with such a variable; put the value into a file.",
+        )
     return env

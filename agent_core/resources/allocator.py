@@ -264,6 +264,11 @@ class Allocator:
             for device in shelf.devices.values()
         ]
 
+    def given(self, plugin: str, grant: Grant) -> tuple[Device | None, int | None]:
+        """Return the device of a grant and how much of its memory that is, as far as is known."""
+        shelf = self._stock.shelves.get(plugin)
+        return (shelf.devices.get(grant.device_id), shelf.memory(grant)) if shelf else (None, None)
+
     def idle_masks(self) -> list[str]:
         """Say for each mask that matches no device what it is."""
         return [

@@ -96,6 +96,21 @@ class Shelf:
             return None
         return {counter: drawn * times for counter, drawn in offer.draws.items()}
 
+    def memory(self, grant: Grant) -> int | None:
+        """Say how many bytes of its device's own memory a grant is, or None when nobody can tell.
+
+        That is the part of all its memory that the grant is of the device's first counter: what a
+        plugin draws from a counter of bytes beside it may be rounded.
+        """
+        device, drawn = self.devices.get(grant.device_id), self.draws(grant)
+        if device is None or drawn is None or not device.counters:
+            return None
+        said = device.attributes.get("memory", "")
+        sizes = [counter.capacity for counter in device.counters if counter.unit == "bytes"]
+        whole = int(said) if said.isdecimal() else next(iter(sizes), None)
+        first = device.counters[0]
+        return None if whole is None else whole * drawn.get(first.id, 0) // first.capacity
+
     def whole(self, grant: Grant) -> dict[str, int] | None:
         """Say what the grant's device can draw at most, for a grant that `draws` cannot tell.
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from generators import commands, configuration, contracts, edits, errors, resources, rpc, states
+from generators import (
+    commands,
+    configuration,
+    contracts,
+    edits,
+    environment,
+    errors,
+    resources,
+    rpc,
+    states,
+)
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors.page,
@@ -16,6 +26,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "failpoints.md": states.failpoints,
     "configuration.md": configuration.page,
     "container-edits.md": edits.page,
+    "kernel-environment.md": environment.page,
     "capabilities.md": resources.capabilities,
     "slots.md": resources.slots,
     "cli.md": commands.page,

@@ -14,6 +14,7 @@ from agent_core import failpoints
 from agent_core.events.bus import EventBus
 from agent_core.kernels.adoption import adopt_all
 from agent_core.kernels.devices import DeviceService
+from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.leaks import find_leaks
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.mending import Mending
@@ -86,6 +87,7 @@ class World:
             LogStore(self.root / "logs"),
             PortPool(self.ports, cooldown=self.cooldown, obstacle=self._obstacle, now=self._now),
             Pulls(self.backend, 10),
+            KeyPairs(self.root / "ssh-keys"),
         )
         self.owners = Owners(self.services)
         self.kernels = KernelService(self.services, self.owners)

@@ -150,6 +150,7 @@ def test_an_ended_create_keeps_its_timings(live):
             "scratch",
             "socket",
             "devices",
+            "config",
             "network",
             "container",
         ]

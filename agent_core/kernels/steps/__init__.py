@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent_core.kernels.services import Services
 from agent_core.kernels.steps.base import Step
 from agent_core.kernels.steps.claims import ClaimsStep
+from agent_core.kernels.steps.config_files import ConfigFilesStep
 from agent_core.kernels.steps.container import ContainerStep, StartStep, VerifyStep
 from agent_core.kernels.steps.devices import DevicesStep
 from agent_core.kernels.steps.image import ImageStep
@@ -21,6 +22,7 @@ ORDER: tuple[type[Step], ...] = (
     ScratchStep,
     RunDirStep,
     DevicesStep,
+    ConfigFilesStep,
     NetworkStep,
     ContainerStep,
     StartStep,

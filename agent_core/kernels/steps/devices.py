@@ -12,8 +12,8 @@ from agent_core.contracts.scratch import Scratch
 from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import claim_from_data, claim_to_data
+from agent_core.kernels.launching import CONFIG
 from agent_core.kernels.steps.base import Step
-from agent_core.kernels.steps.scratch import CONFIG
 from agent_core.ledger import HoldRow
 
 PREPARE = Effect("device-prepare", "a plugin takes the devices of a claim")

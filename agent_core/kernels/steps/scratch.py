@@ -11,13 +11,12 @@ from agent_core.contracts.errors import PluginContractBroken
 from agent_core.contracts.scratch import Scratch
 from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.launching import CONFIG, WORK
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
 
 CREATE = Effect("scratch-create", "scratch storage is created")
 DESTROY = Effect("scratch-destroy", "scratch storage is destroyed")
-
-WORK, CONFIG = "work", "config"
 
 
 class ScratchStep(Step):

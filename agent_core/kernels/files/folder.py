@@ -1,0 +1,91 @@
+"""Putting files into a kernel's config directory, each whole or not at all.
+
+Code in a kernel may be able to write there too: no link that it leaves is followed, and what it
+puts in the place of a file is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from agent_core.failpoints import Effect
+
+PUT = Effect("config-file", "a file of a kernel's config directory takes its place")
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+OPEN, PRIVATE = 0o644, 0o600
+"""Modes of files: for everybody in the kernel, and for its owner alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file: its path below the config directory, with at most one directory in it."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = OPEN
+
+
+def put_files(directory: Path, files: Iterable[File]) -> None:
+    """Write files, each beside its place first; repeating it changes nothing.
+
+    Raises:
+        OSError: when that is not possible; what has its place stays as it was.
+    """
+    with _opened(str(directory), None) as top:
+        for file in files:
+            _put(file, top)
+
+
+def _put(file: File, top: int) -> None:
+    *folders, name = PurePosixPath(file.path).parts
+    if not folders:
+        _put_into(top, name, file)
+        return
+    with suppress(FileExistsError):
+        os.mkdir(folders[0], 0o755, dir_fd=top)
+    with _opened(folders[0], top) as folder:
+        _put_into(folder, name, file)
+
+
+def _put_into(folder: int, name: str, file: File) -> None:
+    beside = f".{name}.new"  # one name: what a crash has left there is replaced
+    written = _fresh(beside, folder)
+    try:
+        _write(written, file.content)
+        if file.mode != PRIVATE:
+            os.fchmod(written, file.mode)
+    finally:
+        os.close(written)
+    with PUT:
+        os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _fresh(name: str, folder: int) -> int:
+    try:
+        return os.open(name, _FRESH, PRIVATE, dir_fd=folder)
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        return os.open(name, _FRESH, PRIVATE, dir_fd=folder)
+
+
+def _write(written: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(written, rest) :]
+
+
+@contextmanager
+def _opened(path: str, parent: int | None) -> Iterator[int]:
+    directory = os.open(path, _DIRECTORY, dir_fd=parent)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
