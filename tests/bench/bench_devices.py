@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 import time
@@ -11,11 +12,37 @@ from pathlib import Path
 import agents
 from accel_mock.plugin import MockDevice
 
+from agent_core.client import AgentClient
 from agent_core.resources.allocator import Allocator
+from agent_core.testing.distributions import fake_distribution
 
 SIZES = (10, 100, 1000, 2000)
 TRIES = 5
 IDLE = 2.0
+PLUGINS = 50
+SMALL = """
+from agent_core.contracts.device import ComputeDevice, Counter, Device, Offer
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.edits import ContainerEdits
+from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
+from agent_core.hookspecs import hookimpl
+
+
+class Small(ComputeDevice):
+    info = PluginInfo("device", "{name}", slots=(SlotInfo("{name}.device", SlotType.COUNT),))
+
+    def devices(self):
+        offer = Offer("{name}.device", Amount(1), {{"{name}": 1}})
+        return [Device("{name}-0", "Small", counters=(Counter("{name}", 1),), offers=(offer,))]
+
+    def describe(self, grants):
+        return ContainerEdits()
+
+
+@hookimpl
+def register_device():
+    return Small
+"""
 FILE = """
 slot_name = "cuda"
 [[devices]]
@@ -83,8 +110,39 @@ def start(count: int) -> tuple[float, float]:
             return took, agents.resident(process.pid) / 1e6
 
 
+def crowded() -> tuple[float, int]:
+    """Milliseconds until an agent with fifty small device plugins listens, and how many load."""
+    with agents.directory() as root, tempfile.TemporaryDirectory(prefix="site-") as name:
+        for number in range(PLUGINS):
+            fake_distribution(
+                Path(name),
+                f"accel-small{number}",
+                "1.0",
+                {"agent_core.device.v1": {f"small{number}": f"accel_small{number}.plugin"}},
+                {f"accel_small{number}/plugin.py": SMALL.format(name=f"small{number}")},
+                requires=["agent-core>=0.1,<0.2"],
+            )
+        inline = ", ".join(f'"small{number}"' for number in range(PLUGINS))
+        config = root / "agent.toml"
+        config.write_text(
+            config.read_text().replace("[plugins]", f"[plugins]\ninline = [{inline}]")
+        )
+        began = time.perf_counter()
+        with agents.agent(root, PYTHONPATH=name):
+            agents.await_socket(root)
+            took = (time.perf_counter() - began) * 1e3
+            return took, asyncio.run(_small(root))
+
+
+async def _small(root: Path) -> int:
+    async with AgentClient(str(agents.socket(root))) as client:
+        rows = await client.list_plugins()
+        return sum(row.name.startswith("small") and row.state == "ready" for row in rows)
+
+
 def main() -> None:
     """Print the rows."""
+    crowd = [crowded() for _ in range(3)]
     points = [alone(count) for count in SIZES]
     many = points[-1]
     started = [start(SIZES[-1]) for _ in range(3)]
@@ -106,8 +164,19 @@ def main() -> None:
             met=memory <= 110,
             note=f"[659 MB]; the plugin's own part is {many['bytes']:.0f} bytes for each device",
         ),
+        agents.row(
+            f"start with {PLUGINS} device plugins in the agent's own process",
+            f"{min(took for took, _ in crowd):.0f} ms",
+            "all ready",
+            met=all(ready == PLUGINS for _, ready in crowd),
+            note="each a distribution of its own that is found, imported, opened and asked",
+        ),
     ]
-    print(json.dumps({"rows": rows, "growth": points}))
+    titled = [
+        {"devices": p["devices"], "ms to open": p["open"], "ms to take in": p["taken"]}
+        for p in points
+    ]
+    print(json.dumps({"rows": rows, "growth": {"mock devices": titled}}))
 
 
 if __name__ == "__main__":

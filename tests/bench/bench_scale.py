@@ -222,7 +222,11 @@ def main() -> None:
             note="after SIGKILL, 3 times; ready is the first answer that all kernels run",
         ),
     ]
-    print(json.dumps({"rows": rows, "growth": points}))
+    titled = [
+        {"kernels": p["kernels"], "ms of one more create": p["create"], "kB of each": p["kB"]}
+        for p in points
+    ]
+    print(json.dumps({"rows": rows, "growth": {"dummy kernels": titled}}))
 
 
 if __name__ == "__main__":

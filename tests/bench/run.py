@@ -31,15 +31,18 @@ SCRIPTS = [
     "bench_create.py",
     "bench_ledger.py",
     "bench_restart.py",
+    "bench_scale.py",
+    "bench_devices.py",
     "bench_lag.py",
     "bench_hung.py",
     "bench_worker.py",
 ]
 DEADLINE = 600.0
+WIDTH = 40
 
 
-def measure(script: str) -> list[dict[str, Any]]:
-    """Run one script in a process of its own and read the rows that it prints."""
+def measure(script: str) -> dict[str, Any]:
+    """Run one script in a process of its own and read the rows and the growth that it prints."""
     print(f"{script} ...", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, str(HERE / script)],
@@ -50,7 +53,7 @@ def measure(script: str) -> list[dict[str, Any]]:
     )
     if done.returncode != 0:
         raise SystemExit(f"{script} failed:\n{done.stderr}")
-    return list(json.loads(done.stdout)["rows"])
+    return dict(json.loads(done.stdout))
 
 
 def environment() -> dict[str, Any]:
@@ -93,13 +96,34 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['what']} | {row['measured']} | {row['target']} | {met} | {row['note']} |"
         )
+    for name, points in result["growth"].items():
+        lines += ["", *plotted(name, points)]
     return "\n".join(lines) + "\n"
+
+
+def plotted(name: str, points: list[dict[str, float]]) -> list[str]:
+    """Draw how each figure grows: a bar for each size, the longest of each figure the same."""
+    by, *figures = points[0]
+    lines = [f"## Growth: {name}", "", "```text"]
+    for figure in figures:
+        most = max(point[figure] for point in points) or 1.0
+        lines.append(f"{figure}")
+        for point in points:
+            bar = "#" * max(1, round(point[figure] / most * WIDTH))
+            lines.append(f"  {point[by]:>7.0f} {by:<8} {point[figure]:>9.2f}  {bar}")
+    return [*lines, "```"]
 
 
 def main() -> None:
     """Measure everything, then write or print."""
-    rows = [row for script in SCRIPTS for row in measure(script)]
-    result = {"environment": environment(), "rows": rows}
+    measured = [measure(script) for script in SCRIPTS]
+    result = {
+        "environment": environment(),
+        "rows": [row for each in measured for row in each["rows"]],
+        "growth": {
+            name: points for each in measured for name, points in each.get("growth", {}).items()
+        },
+    }
     text = table(result)
     if "--dry-run" not in sys.argv:
         DATA.write_text(json.dumps(result, indent=2) + "\n")

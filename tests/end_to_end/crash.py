@@ -16,9 +16,40 @@ from agent_core.failpoints import REGISTRY
 
 SPEC = {
     "image": "python",
-    "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5"},
+    "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5", "taker.unit": "1"},
     "ports": "web:http:8080",
 }
+TAKER = """
+from agent_core.contracts.amount import Amount
+from agent_core.contracts.device import ComputeDevice, Counter, Device, Offer
+from agent_core.contracts.edits import ContainerEdits
+from agent_core.contracts.info import PluginInfo, SlotInfo, SlotType
+from agent_core.hookspecs import hookimpl
+
+
+class Taker(ComputeDevice):
+    info = PluginInfo("device", "taker", slots=(SlotInfo("taker.unit", SlotType.COUNT),))
+
+    def devices(self):
+        offer = Offer("taker.unit", Amount(1), {"taker": 1})
+        return [Device("taker-0", "Taker", counters=(Counter("taker", 2),), offers=(offer,))]
+
+    def describe(self, grants):
+        return ContainerEdits()
+
+    def prepare(self, claim, context):
+        return self.describe(claim.grants)
+
+    def release(self, claim):
+        pass
+
+
+@hookimpl
+def register_device():
+    return Taker
+"""
+"""A plugin that takes and gives back; most only describe, and pass no point of their own."""
+
 PHASES = ("create", "restart", "destroy")
 NEIGHBOURS = 10
 

@@ -13,8 +13,9 @@ import pytest
 
 import agent_core
 from agent_core.failpoints import REGISTRY
+from agent_core.testing.distributions import fake_distribution
 
-from .crash import PHASES, Point, Walk
+from .crash import PHASES, TAKER, Point, Walk
 
 ELSEWHERE = {
     "kernels-forgotten": "passed once an hour, of kernels that ended long ago",
@@ -57,7 +58,13 @@ def declared():
 
 
 @pytest.fixture
-def walk(node, tmp_path):
+def walk(node, tmp_path, monkeypatch):
+    group = {"agent_core.device.v1": {"taker": "accel_taker.plugin"}}
+    files = {"accel_taker/plugin.py": TAKER}
+    ranged = ["agent-core>=0.1,<0.2"]
+    fake_distribution(tmp_path / "site", "accel-taker", "1.0", group, files, requires=ranged)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    node.configure('[plugins]\ninline = ["taker"]\n')
     walk = Walk(node, tmp_path / "trace")
     yield walk
     if node.process is None:

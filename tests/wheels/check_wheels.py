@@ -27,6 +27,7 @@ SETS = {
         "scratch-hostdir",
         "accel-mock",
     ],
+    "a simulated node": ["agent-core", "agent-backend-dummy"],
     "the core alone": ["agent-core"],
 }
 DEADLINE = 60.0
@@ -140,6 +141,19 @@ def use_everything(installed: Installed) -> None:
         expect(installed.json("leaks") == [], "leaks are left")
 
 
+def use_simulated_node(installed: Installed) -> None:
+    """Run a kernel that is simulated, with nothing but the dummy backend installed."""
+    with installed.config.open("a") as file:
+        file.write("[agent.delay]\nclean-kernel = 0.01\n")
+    installed.env["AGENT_AGENT__BACKEND"] = "dummy"
+    with ExitStack() as stack:
+        installed.serve(stack)
+        created = installed.json("kernels", "create", "--image", "python", "--slot", "cpu=1")
+        installed.agentctl("exec", created["kernel_id"], "-c", "print(6 * 7)")
+        installed.agentctl("kernels", "destroy", created["kernel_id"])
+        expect(installed.json("leaks") == [], "leaks are left")
+
+
 def use_core_alone(installed: Installed) -> None:
     """The core alone lists its own plugins, and says what to install to serve."""
     names = {p["name"] for p in installed.json("plugins", "list")}
@@ -158,7 +172,11 @@ def main(wheels: Path, constraints: Path) -> None:
     """Check every wheel, then use each set."""
     for wheel in sorted(wheels.glob("*.whl")):
         check_contents(wheel)
-    uses = {"everything": use_everything, "the core alone": use_core_alone}
+    uses = {
+        "everything": use_everything,
+        "a simulated node": use_simulated_node,
+        "the core alone": use_core_alone,
+    }
     for name, distributions in SETS.items():
         with tempfile.TemporaryDirectory(prefix="wheels-") as directory:
             root = Path(directory)
