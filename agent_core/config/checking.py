@@ -13,7 +13,7 @@ from agent_core.config.lines import key_lines, line_of
 from agent_core.config.model import AgentConfig, Section, kebab
 from agent_core.config.sources import Layer
 from agent_core.config.units import split_address
-from agent_core.config.vocabulary import ALIASES, PATH_KEYS, PENDING, KeyPath
+from agent_core.config.vocabulary import ALIASES, PATH_KEYS, KeyPath
 
 Schema = Mapping[str, Any]
 """Keys of a table: a nested schema for a table, None for a value."""
@@ -54,14 +54,16 @@ class Checking:
 
     Attributes:
         tree: The canonical tree so far.
+        later: The canonical tree of keys that take effect with a later feature.
         origins: For each canonical key, who set it last.
-        faults: Unknown keys and contradictions.
+        faults: Unknown keys, refused ones and contradictions.
         pending: Keys without effect yet, by the table that they stand in.
         deprecated: Keys that have a newer spelling.
     """
 
     schema: Schema
     tree: dict[str, Any] = field(default_factory=dict)
+    later: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     pending: dict[tuple[str, KeyPath], list[Origin]] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Checking:
         for origin, key in self.deprecated:
             yield str(origin.fault(f"is an old spelling of {key}"))
         for (_, table), origins in self.pending.items():
-            keys = sorted({".".join(o.spelled[len(table) :]) or "all of it" for o in origins})
+            keys = _with_features(table, origins)
             what = f"[{'.'.join(table)}] known but not yet in effect: {', '.join(keys)}"
             yield str(Fault(origins[0].layer.name, origins[0].line(), "", what))
 
@@ -93,12 +95,8 @@ class Checking:
             name = self._canonical(layer, here)
             if name in schema:
                 self._known(layer, here, name, value, schema[name], out)
-            elif here in PENDING:
-                self._pending_table(layer, here, value)
-            elif key in (PENDING.get(path) or ()):
-                self._note_pending(layer, here)
             else:
-                self.faults.append(_unknown(Origin(layer, here), schema))
+                self._without_effect(layer, here, name, value, schema)
 
     def _canonical(self, layer: Layer, here: KeyPath) -> str:
         alias = ALIASES.get(here)
@@ -136,15 +134,64 @@ class Checking:
             for key, inner in value.items():
                 self._record((*path, key), inner, Origin(origin.layer, (*origin.spelled, key)))
 
-    def _pending_table(self, layer: Layer, here: KeyPath, value: Any) -> None:
-        if PENDING[here] is None or not isinstance(value, Mapping):
-            self._note_pending(layer, here)
-        else:
-            self._walk(layer, value, {}, here, {})
+    def _without_effect(
+        self, layer: Layer, here: KeyPath, name: str, value: Any, schema: Schema
+    ) -> None:
+        """Take what is no key in effect: refused, of a later feature, or unknown."""
+        # Most configurations have none of these keys, and pay nothing for them.
+        from agent_core.config.refused import REFUSED
 
-    def _note_pending(self, layer: Layer, here: KeyPath) -> None:
-        table = here if here in PENDING or len(here) == 1 else here[:-1]
-        self.pending.setdefault((layer.group, table), []).append(Origin(layer, here))
+        canonical, origin = (*here[:-1], name), Origin(layer, here)
+        refusal = REFUSED.get(canonical)
+        if refusal is not None:
+            if value not in refusal.harmless:
+                self.faults.append(origin.fault(f"is refused: {refusal.why}", refusal.instead))
+            return
+        later = later_schema(here[:-1])
+        if name not in later:
+            self.faults.append(_unknown(origin, {*schema, *later}))
+            return
+        table = here if len(here) == 1 or later[name] is not None else here[:-1]
+        self.pending.setdefault((layer.group, table), []).append(origin)
+        self._known(layer, here, name, value, None, self._later_table(here[:-1]))
+
+    def _later_table(self, path: KeyPath) -> dict[str, Any]:
+        table = self.later
+        for part in path:
+            table = table.setdefault(part, {})
+        return table
+
+
+def later_schema(path: KeyPath) -> Schema:
+    """List the keys of a table that take effect with a later feature; empty where there is none."""
+    from agent_core.config.pending import PendingConfig
+
+    schema: Schema | None = schema_of(PendingConfig)
+    for part in path:
+        schema = (schema or {}).get(part)
+    return schema or {}
+
+
+def _with_features(table: KeyPath, origins: Collection[Origin]) -> list[str]:
+    """Name the keys of a table, each group with the feature that it takes effect with."""
+    from agent_core.config.pending import feature_of
+
+    by_feature: dict[str, set[str]] = {}
+    for origin in origins:
+        for path in _leaves(origin, table):
+            word = ".".join(path[len(table) :]) or "all of it"
+            by_feature.setdefault(feature_of(path), set()).add(word)
+    return [f"{', '.join(sorted(keys))} (with {name})" for name, keys in sorted(by_feature.items())]
+
+
+def _leaves(origin: Origin, table: KeyPath) -> Iterator[KeyPath]:
+    found: Any = origin.layer.tree
+    for part in origin.spelled:
+        found = found[part]
+    if isinstance(found, Mapping) and found and origin.spelled == table:
+        yield from ((*origin.spelled, key) for key in found)
+    else:
+        yield origin.spelled
 
 
 def _contradicts(before: Origin, origin: Origin) -> bool:
@@ -156,19 +203,19 @@ def _contradiction(before: Origin, origin: Origin) -> Fault:
     return origin.fault(f"contradicts {other}, which means the same", "keep one of the two")
 
 
-def _unknown(origin: Origin, schema: Schema) -> Fault:
+def _unknown(origin: Origin, known: Collection[str]) -> Fault:
     path, key = origin.spelled[:-1], origin.spelled[-1]
-    known = set(schema) | set(PENDING.get(path) or ())
-    known |= {p[-1] for p in (*PENDING, *ALIASES) if p[:-1] == path}
+    aliases = {p[-1] for p in ALIASES if p[:-1] == path}
     kind = "key" if path else "section"
-    elsewhere = _home_of(key, path)
-    return origin.fault(f"is an unknown {kind}", did_you_mean(key, known) or elsewhere)
+    suggestion = did_you_mean(key, {*known, *aliases})
+    return origin.fault(f"is an unknown {kind}", _home_of(key, path) or suggestion)
 
 
 def _home_of(key: str, path: KeyPath) -> str:
-    tables = [*_tables(schema_of(AgentConfig), ()), *PENDING.items()]
-    homes = [table for table, keys in tables if table not in ((), path) and key in (keys or ())]
-    return f"it belongs into [{'.'.join(homes[0])}]" if homes else ""
+    tables = [*_tables(schema_of(AgentConfig), ()), *_tables(later_schema(()), ())]
+    homes = [table for table, keys in tables if table not in ((), path) and key in keys]
+    names = sorted({f"[{'.'.join(home)}]" for home in homes})
+    return f"it belongs into {' or '.join(names)}" if names else ""
 
 
 def _tables(schema: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, Collection[str]]]:

@@ -77,7 +77,8 @@ def environment_layers(environ: Mapping[str, str]) -> Iterator[Layer]:
         raw = environ[name]
         value = _dig(tree, name[len(PREFIX) :].lower().split(DELIMITER), raw)
         # Nobody knows the types in a plugin's own table before its schema does.
-        value = _json_or(raw, raw) if path[0] == "plugin" else value
+        if path[0] == "plugin" or (value is raw and raw.startswith(("[", "{"))):
+            value = _json_or(raw, raw)
         yield Layer(f"${name}", nested(path, value), here)
 
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from agent_core.config.checking import Checking, Origin, schema_of
 from agent_core.config.faults import Fault, did_you_mean, invalid
-from agent_core.config.model import AgentConfig, Section, kebab
+from agent_core.config.model import SECRET, AgentConfig, Section, kebab, masked
 from agent_core.config.sources import (
     Layer,
     find_file,
@@ -35,12 +35,21 @@ class Loaded:
         path: The file that was read, or None when the defaults stand alone.
         origins: For each key that is set, such as ``agent.id``, by whom: the file's path,
             ``$VARIABLE`` or ``command line``.
+        later: What was set of the keys that take effect with a later feature, secrets masked.
+        found: The same as ``origins``, with what is needed to find the lines.
     """
 
     config: AgentConfig
     warnings: tuple[str, ...]
     path: Path | None
     origins: Mapping[str, str]
+    later: Mapping[str, Any]
+    found: Mapping[KeyPath, Origin]
+
+    def line(self, key: str) -> int | None:
+        """Find the line of the file where a key is set; None where no file sets it."""
+        origin = self.found.get(tuple(key.split(".")))
+        return None if origin is None else origin.line()
 
 
 def load(
@@ -69,7 +78,8 @@ def load(
     config = _validated(checking)
     warnings = (*checking.warnings(), *_cautions(config))
     origins = {".".join(key): origin.layer.name for key, origin in checking.origins.items()}
-    return Loaded(config, warnings, chosen, origins)
+    later = masked(checking.later) if checking.later else {}
+    return Loaded(config, warnings, chosen, origins, later, checking.origins)
 
 
 def _layers(
@@ -98,25 +108,47 @@ def _beside(path: Path, tree: Mapping[str, Any]) -> Iterator[Layer]:
 
 
 def _validated(checking: Checking) -> AgentConfig:
+    faults = [*checking.faults, *_later_faults(checking)]
     try:
         config = AgentConfig.model_validate(checking.tree)
     except ValidationError as exc:
-        found = [_fault(error, checking.origins) for error in exc.errors(include_url=False)]
-        raise invalid([*checking.faults, *found]) from exc
-    if checking.faults:
-        raise invalid(checking.faults)
+        found = _faults(exc, checking, AgentConfig)
+        raise invalid([*faults, *found]) from exc
+    if faults:
+        raise invalid(faults)
     return config
 
 
-def _fault(error: ErrorDetails, origins: Mapping[KeyPath, Origin]) -> Fault:
+def _later_faults(checking: Checking) -> list[Fault]:
+    """Judge the values of keys that take effect later, so that none surprises then."""
+    if not checking.later:
+        return []
+    from agent_core.config.pending import PendingConfig
+
+    try:
+        PendingConfig.model_validate(checking.later)
+    except ValidationError as exc:
+        return _faults(exc, checking, PendingConfig)
+    return []
+
+
+def _faults(exc: ValidationError, checking: Checking, model: type[Section]) -> list[Fault]:
+    return [_fault(error, checking.origins, model) for error in exc.errors(include_url=False)]
+
+
+def _fault(
+    error: ErrorDetails, origins: Mapping[KeyPath, Origin], model: type[Section]
+) -> Fault:
     path = tuple(str(part) for part in error["loc"])
     origin, rest = _nearest(origins, path)
     indexes = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"][rest:])
     key = ".".join(origin.spelled) + indexes if origin else ".".join(path)
-    hint = _hint(error, path)
+    what, hint = _what(error), _hint(error, path, model)
+    if any(SECRET.search(part) for part in path):
+        what = what.split(", not ")[0]
     if origin is None:
-        return Fault("the configuration", None, key, _what(error), hint)
-    return Fault(origin.layer.name, origin.line(), key, _what(error), hint)
+        return Fault("the configuration", None, key, what, hint)
+    return Fault(origin.layer.name, origin.line(), key, what, hint)
 
 
 def _nearest(origins: Mapping[KeyPath, Origin], path: KeyPath) -> tuple[Origin | None, int]:
@@ -160,8 +192,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _hint(error: ErrorDetails, path: KeyPath) -> str:
-    model, description = _describe(path)
+def _hint(error: ErrorDetails, path: KeyPath, root: type[Section]) -> str:
+    model, description = _describe(path, root)
     if error["type"] == "extra_forbidden" and model is not None:
         return did_you_mean(path[-1], [kebab(name) for name in model.model_fields])
     expected = re.findall(r"'([^']+)'", str((error.get("ctx") or {}).get("expected", "")))
@@ -169,8 +201,8 @@ def _hint(error: ErrorDetails, path: KeyPath) -> str:
     return suggestion or description
 
 
-def _describe(path: KeyPath) -> tuple[type[Section] | None, str]:
-    model: type[Section] | None = AgentConfig
+def _describe(path: KeyPath, root: type[Section]) -> tuple[type[Section] | None, str]:
+    model: type[Section] | None = root
     description = ""
     for part in path:
         info = model.model_fields.get(part.replace("-", "_")) if model else None

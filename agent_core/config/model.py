@@ -35,17 +35,18 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-_SECRET = re.compile(r"password|passwd|secret|token|credential|api[-_]?key", re.IGNORECASE)
+SECRET = re.compile(r"password|passwd|secret|token|credential|api[-_]?key", re.IGNORECASE)
 
 
-def _masked(table: dict[str, Any]) -> dict[str, Any]:
+def masked(table: dict[str, Any]) -> dict[str, Any]:
+    """Hide the values of keys whose name says that they are secret."""
     return {key: _masked_value(key, value) for key, value in table.items()}
 
 
 def _masked_value(key: str, value: Any) -> Any:
     if isinstance(value, dict):
-        return _masked(value)
-    return "***" if _SECRET.search(key) and isinstance(value, str) and value else value
+        return masked(value)
+    return "***" if SECRET.search(key) and isinstance(value, str) and value else value
 
 
 def _upper(value: object) -> object:
@@ -68,6 +69,18 @@ Duration = Annotated[
     BeforeValidator(read_duration),
     Field(gt=0, description="seconds, or with a unit: 500ms, 10s, 2m"),
 ]
+
+
+
+def _limit(value: object) -> object:
+    return None if value == "none" else read_duration(value)
+
+
+Limit = Annotated[
+    Annotated[float, Field(gt=0)] | None,
+    BeforeValidator(_limit),
+    Field(description='seconds, or with a unit: 10m, 2h; "none" for no limit'),
+]
 Pause = Annotated[
     float,
     BeforeValidator(read_duration),
@@ -82,6 +95,8 @@ Name = Annotated[str, Field(min_length=1, max_length=128, description="the name 
 _ITEMS = Field(description="a list of entry-point names, distribution names or module paths")
 Items = Annotated[tuple[str, ...], _ITEMS]
 OptionalItems = Annotated[tuple[str, ...] | None, _ITEMS]
+Text = Annotated[str, Field(description="a text")]
+Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Location = Annotated[Path, BeforeValidator(_present), Field(description="a path")]
 Level = Annotated[
     Literal["NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -180,6 +195,21 @@ class AgentSection(Section):
     var_base_path: Location | None = None
     ledger_backup_interval: Duration = 600.0
     scaling_group: Annotated[str, Field(min_length=1)] = "default"
+    region: Text = ""
+    instance_type: Text = ""
+    public_host: HostName = ""
+    advertised_rpc_addr: Annotated[
+        Address | None,
+        BeforeValidator(_address),
+        Field(description='"host:port", or { host = "...", port = ... }'),
+    ] = None
+    event_loop: Annotated[
+        Literal["asyncio", "uvloop"], Field(description="asyncio or uvloop")
+    ] = "asyncio"
+    kernel_creation_concurrency: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        Field(description="a whole number, 1 to 1024"),
+    ] = None
     pid_file: Location | None = None
     sync_container_lifecycles: SyncSection = SyncSection.model_construct()
     intrinsic: Table = {}
@@ -261,7 +291,25 @@ class DebugSection(Section):
     """Aids for developers: ``[debug]``."""
 
     enabled: bool = False
+    asyncio: bool = False
     log_events: bool = False
+    log_docker_events: bool = False
+    log_kernel_config: bool = False
+    log_alloc_map: bool = False
+
+
+class ContainerLogsSection(Section):
+    """What kernels print: ``[container-logs]``."""
+
+    max_length: Size = 10 << 20
+
+
+class ApiSection(Section):
+    """How long calls about images may take: ``[api]``."""
+
+    pull_timeout: Limit = 7200.0
+    commit_timeout: Limit = 600.0
+    push_timeout: Limit = None
 
 
 class KernelLifecyclesSection(Section):
@@ -284,6 +332,8 @@ class AgentConfig(Section):
     logging: LoggingSection = LoggingSection.model_construct()
     debug: DebugSection = DebugSection.model_construct()
     kernel_lifecycles: KernelLifecyclesSection = KernelLifecyclesSection.model_construct()
+    container_logs: ContainerLogsSection = ContainerLogsSection.model_construct()
+    api: ApiSection = ApiSection.model_construct()
     kernel: Table = {}
     kernel_creation_ctx: Table = {}
     plugin: dict[str, dict[str, Any]] = {}
@@ -329,5 +379,4 @@ class AgentConfig(Section):
 
     def rendered(self) -> dict[str, Any]:
         """Return the whole configuration as plain data with kebab-case keys, secrets masked."""
-        whole = self.model_dump(mode="json", by_alias=True)
-        return {**whole, "plugin": _masked(whole["plugin"])}
+        return masked(self.model_dump(mode="json", by_alias=True))

@@ -1,8 +1,4 @@
-"""Every key that may stand in a configuration but is not a field of the model.
-
-Aliases are other spellings of a field; pending keys are known from the documents this agent
-follows and have no effect yet. Both are accepted, and pending ones are announced.
-"""
+"""Other spellings of keys, paths among them, and the variables that have names of their own."""
 
 from __future__ import annotations
 
@@ -24,6 +20,8 @@ ALIASES: Final[Mapping[KeyPath, Alias]] = {
     ("agent", "allowed-compute-plugins"): Alias("allow-compute-plugins", deprecated=True),
     ("agent", "blocked-compute-plugins"): Alias("block-compute-plugins", deprecated=True),
     ("agent", "initial-resource-group-name"): Alias("scaling-group"),
+    ("agent", "service-addr"): Alias("internal-addr"),
+    ("agent", "announce-addr"): Alias("announce-internal-addr"),
     ("container", "kernel-host"): Alias("bind-host"),
     ("kernel-lifecycles", "init-timeout-sec"): Alias("init-timeout"),
 }
@@ -35,6 +33,7 @@ PATH_KEYS: Final[frozenset[KeyPath]] = frozenset(
         ("agent", "pid-file"),
         ("container", "scratch-root"),
         ("logging", "file", "path"),
+        ("debug", "coredump", "path"),
     }
 )
 """Keys whose relative values start at the configuration file, or at the working directory when
@@ -54,53 +53,3 @@ SHORT_VARIABLES: Final[Mapping[str, KeyPath]] = {
     "BACKEND_SANDBOX_TYPE": ("container", "sandbox-type"),
 }
 """Environment variables with names of their own."""
-
-ANY: Final = None
-"""Marks a pending table whose contents are not checked."""
-
-
-def _keys(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-PENDING: Final[Mapping[KeyPath, frozenset[str] | None]] = {
-    ("agent",): _keys(
-        "internal-addr service-addr announce-internal-addr announce-addr ssl-enabled ssl-cert"
-        " ssl-key advertised-rpc-addr rpc-auth-manager-public-key rpc-auth-agent-keypair mount-path"
-        " cohabiting-storage-proxy public-host region instance-type event-loop"
-        " skip-manager-detection aiomonitor-termui-port aiomonitor-webui-port"
-        " metadata-server-bind-host metadata-server-port allow-network-plugins"
-        " block-network-plugins image-commit-path abuse-report-path docker-mode"
-        " mount-path-uid-gid agent-sock-port scaling-group-type"
-        " force-terminate-abusing-containers kernel-creation-concurrency"
-    ),
-    ("agent", "utilization-metric"): ANY,
-    ("container",): _keys(
-        "krunner-volumes kernel-uid kernel-gid stats-type sandbox-type jail-args"
-        " scratch-nfs-address scratch-nfs-options alternative-bridge swarm-enabled"
-    ),
-    ("resource",): _keys(
-        "reserved-disk allocation-mode memory-align-size allocation-order affinity-policy"
-    ),
-    ("resource", "allocations"): ANY,
-    ("kernel-lifecycles",): _keys("init-polling-attempt init-polling-timeout-sec"),
-    ("debug",): _keys(
-        "asyncio kernel-runner enhanced-aiomonitor-task-info skip-container-deletion log-stats"
-        " log-kernel-config log-alloc-map log-heartbeats heartbeat-interval log-docker-events"
-    ),
-    ("debug", "coredump"): _keys("enabled path backup-count size-limit"),
-    ("logging", "logstash"): ANY,
-    ("logging", "graylog"): ANY,
-    ("etcd",): _keys("namespace addr user password"),
-    ("redis",): ANY,
-    ("watcher",): _keys(
-        "service-addr ssl-enabled ssl-cert ssl-key target-service soft-reset-available"
-    ),
-    ("container-logs",): _keys("driver max-length chunk-size"),
-    ("api",): _keys("pull-timeout commit-timeout push-timeout"),
-    ("pyroscope",): _keys("enabled app-name server-addr sample-rate"),
-    ("otel",): _keys("enabled log-level endpoint max-queue-size max-export-batch-size"),
-    ("service-discovery",): _keys("type instance-id service-group endpoints"),
-    ("agents",): ANY,
-}
-"""Known keys without effect yet: for each table, its keys, or ANY."""

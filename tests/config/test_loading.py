@@ -105,10 +105,10 @@ enabled = false
     assert config.logging.file.path == tmp_path / "logs"
     assert config.logging.pkg_ns == {"": "WARNING", "ai.backend": "INFO"}
     assert loaded.warnings == (
-        f"{path}:3: [etcd] known but not yet in effect: addr, namespace",
-        f"{path}:10: [agent] known but not yet in effect: event-loop",
-        f"{path}:31: [resource] known but not yet in effect: reserved-disk",
-        f"{path}:33: [debug.coredump] known but not yet in effect: enabled",
+        f"{path}:2: [etcd] known but not yet in effect: addr, namespace (with joining a cluster)",
+        f"{path}:31: [resource] known but not yet in effect: reserved-disk (with storage)",
+        f"{path}:32: [debug.coredump] known but not yet in effect: enabled"
+        " (with the Docker backend)",
     )
 
 
@@ -318,7 +318,9 @@ def test_variables_set_every_kind_of_key(write: Write) -> None:
     assert config.logging.console.format == "json"
     assert config.plugin == {"process": {"some-key": [1], "word": "word"}}
     assert str(config.agent.rpc_listen_addr) == "10.0.0.1:7000"
-    assert loaded.warnings == ("$AGENT_ETCD__ADDR: [etcd] known but not yet in effect: addr",)
+    assert loaded.warnings == (
+        "$AGENT_ETCD__ADDR: [etcd] known but not yet in effect: addr (with joining a cluster)",
+    )
 
 
 def test_a_variable_may_refine_an_address_that_another_sets() -> None:
