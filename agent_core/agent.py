@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from agent_core import clock
-from agent_core.config.model import AgentConfig, ContainerSection
+from agent_core.config.model import AgentConfig
 from agent_core.config.pidfile import pid_file
 from agent_core.contracts.backend import ContainerBackend
 from agent_core.contracts.errors import InvalidConfig
@@ -40,8 +40,10 @@ from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
+from agent_core.kernels.turns import Turns
 from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
 from agent_core.node import NodeService
+from agent_core.reloading import Load, Reloader, renewed
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
 from agent_core.server.addresses import TcpAddress
@@ -62,9 +64,16 @@ class Agent:
     """One agent: owns every service, starts them in order and stops them in reverse."""
 
     def __init__(
-        self, config: AgentConfig, warnings: Sequence[str] = (), *, tcp_is_chosen: bool = False
+        self,
+        config: AgentConfig,
+        warnings: Sequence[str] = (),
+        *,
+        tcp_is_chosen: bool = False,
+        load: Load | None = None,
     ) -> None:
         self._config = config
+        self._load = load
+        self._reloader: Reloader | None = None
         self._warnings = tuple(warnings)
         self._tcp_is_chosen = tcp_is_chosen
         self._stack = AsyncExitStack()
@@ -87,6 +96,13 @@ class Agent:
         """Stop serving and leave every running kernel as it is."""
         await self._stack.aclose()
 
+    def reload(self) -> None:
+        """Begin to take a changed configuration over; what comes of it is logged."""
+        if self._reloader is not None:
+            task = asyncio.ensure_future(self._reloader.quietly())
+            self._periodic.append(task)
+            task.add_done_callback(self._periodic.remove)
+
     async def _start(self) -> None:
         paths = self._config.paths
         run_root = paths.run / "k"
@@ -108,9 +124,10 @@ class Agent:
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
         warnings = [*self._warnings, *notices, *self._strangers(host), *faults]
         kernels = KernelService(self._services, owners)
+        reloader = Reloader(self._config, self._load, host, self._services)
         reconciler = Reconciler(self._services, owners)
         node = NodeService(
-            self._config,
+            reloader,
             host,
             self._services,
             kernels,
@@ -121,6 +138,7 @@ class Agent:
         self._stack.push_async_callback(self._end_periodic)
         self._begin_periodic(owners, Watching(self._services, owners, reconciler), warnings)
         await self._serve(node, kernels)
+        self._reloader = reloader
         # The first to go at a stop: code that runs must not be interrupted since its caller goes.
         self._stack.callback(owners.detach)
 
@@ -163,14 +181,10 @@ class Agent:
         settings = Settings(
             agent_id=config.agent.id,
             run_root=run_root,
-            stop_grace=config.container.stop_grace,
-            init_timeout=config.kernel_lifecycles.init_timeout,
             scratch_size=self._scratch_size(host),
             look_interval=looks.interval if looks.enabled else None,
-            stranger_policy=config.kernel_lifecycles.stranger_policy,
-            stranger_grace=config.kernel_lifecycles.stranger_grace,
-            advertised_host=_advertised_host(config.container),
         )
+        settings.renew(renewed(settings, config))
         runner: KernelRunner | None = None if backend.brings_runner else host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")
@@ -186,8 +200,9 @@ class Agent:
             runner,
             logs,
             pool,
-            Pulls(backend, settings.pull_timeout),
+            Pulls(backend, lambda: settings.pull_timeout),
             KeyPairs(config.paths.state / "session-keys"),
+            turns=Turns(config.agent.kernel_creation_concurrency),
             stray_workers=host.stray_workers,
         )
 
@@ -274,7 +289,7 @@ class Agent:
     async def _end_periodic(self) -> None:
         for task in self._periodic:
             task.cancel()
-        await asyncio.gather(*self._periodic, return_exceptions=True)
+        await asyncio.gather(*[*self._periodic], return_exceptions=True)
 
     async def _forget_once(self) -> None:
         before = clock.wall() - self._services.settings.retention
@@ -285,22 +300,31 @@ class Agent:
 
 
 async def serve(
-    config: AgentConfig, warnings: Sequence[str] = (), *, tcp_is_chosen: bool = False
+    config: AgentConfig,
+    warnings: Sequence[str] = (),
+    *,
+    tcp_is_chosen: bool = False,
+    load: Load | None = None,
 ) -> None:
     """Run an agent until SIGINT or SIGTERM; running kernels are left running.
+
+    SIGHUP reads the configuration again.
 
     Args:
         config: The checked configuration.
         warnings: What the operator should know, shown in the log and the status.
         tcp_is_chosen: Whether somebody set the TCP address, so that failing to bind it is an error.
+        load: Reads the configuration again.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    loop.set_debug(config.debug.asyncio)
     for warning in warnings:
         log.warning(warning)
-    agent = Agent(config, warnings, tcp_is_chosen=tcp_is_chosen)
+    agent = Agent(config, warnings, tcp_is_chosen=tcp_is_chosen, load=load)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
     asked = asyncio.ensure_future(stopping.wait())
     try:
         # What a start makes stays: a collection among thousands of kernels finds nothing.
@@ -362,13 +386,6 @@ def _private_directory(path: Path) -> None:
 def _refuse_stranger(path: Path) -> None:
     if path.stat().st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, f"{path} belongs to another user")
-
-
-def _advertised_host(container: ContainerSection) -> str:
-    """Where callers reach published ports: what was set, or the address that they are bound to."""
-    bound = container.bind_host or _LOOPBACK
-    everywhere = bound in ("0.0.0.0", "::")  # noqa: S104 - told apart, not bound
-    return container.advertised_host or (os.uname().nodename if everywhere else bound)
 
 
 def _plugin_tables(config: AgentConfig) -> PluginTables:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from agent_core import __version__, clock
-from agent_core.config.model import AgentConfig
 from agent_core.contracts.device import Device
 from agent_core.contracts.errors import NotFound, PluginContractBroken
 from agent_core.contracts.info import Support
@@ -27,6 +26,7 @@ from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.ledger import BackupKeeper
 from agent_core.ledger.report import conditions_of, contents, row_of, view
+from agent_core.reloading import Reloader
 from agent_core.wire import content as c
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
@@ -43,7 +43,7 @@ class NodeService:
 
     def __init__(
         self,
-        config: AgentConfig,
+        reloader: Reloader,
         host: PluginHost,
         services: Services,
         kernels: KernelService,
@@ -51,7 +51,7 @@ class NodeService:
         backups: BackupKeeper,
         warnings: Sequence[str],
     ) -> None:
-        self._config = config
+        self._reloader = reloader
         self._host = host
         self._services = services
         self._kernels = kernels
@@ -65,9 +65,11 @@ class NodeService:
 
     def status(self) -> m.Status:
         """Describe the agent at a glance."""
-        conditions = conditions_of(self._services.ledger, self._backups)
+        ledger = conditions_of(self._services.ledger, self._backups)
+        conditions = [*ledger, *self._reloader.conditions()]
+        agent = self._reloader.config.agent
         return m.Status(
-            agent_id=self._config.agent.id,
+            agent_id=agent.id,
             version=__version__,
             protocol=RPC_PROTOCOL,
             pid=os.getpid(),
@@ -75,8 +77,12 @@ class NodeService:
             started_at=self._started_at,
             backend=self._services.backend.info.name,
             isolation=self._isolation(),
-            scaling_group=self._config.agent.scaling_group,
-            state_dir=str(self._config.paths.state),
+            scaling_group=agent.scaling_group,
+            region=agent.region,
+            instance_type=agent.instance_type,
+            public_host=agent.public_host,
+            advertised_rpc_addr=str(agent.advertised_rpc_addr or ""),
+            state_dir=str(self._reloader.config.paths.state),
             addresses=list(self.addresses),
             kernels=self._kernels.counts(),
             plugins=dict(Counter(record.state.value for record in self._host.records())),
@@ -206,7 +212,11 @@ class NodeService:
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect."""
-        return self._config.rendered()
+        return self._reloader.config.rendered()
+
+    async def reload(self) -> m.Reloaded:
+        """Read the configuration again, and take over what can be while kernels run."""
+        return await self._reloader.reload()
 
 
 def _device_row(plugin: str, device: Device, used: Mapping[str, Any], withheld: str) -> m.DeviceRow:

@@ -300,6 +300,10 @@ class AgentClient(Caller):
         """Return the configuration in effect, secrets masked."""
         return (await self.call(methods.GET_CONFIG)).values
 
+    async def reload_config(self, *, timeout: Timeout = ...) -> m.Reloaded:
+        """Let the agent read its configuration again; says what needs a restart."""
+        return await self.call(methods.RELOAD_CONFIG, timeout=timeout)
+
 
 async def _pieces(tar: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     """Cut a stream into pieces that one message holds."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_core.config.faults import Fault, did_you_mean
 from agent_core.config.lines import key_lines, line_of
-from agent_core.config.model import AgentConfig, Section, kebab
+from agent_core.config.model import Address, AgentConfig, Section, kebab
 from agent_core.config.sources import Layer
 from agent_core.config.units import split_address
 from agent_core.config.vocabulary import ALIASES, PATH_KEYS, KeyPath
@@ -27,8 +27,15 @@ def schema_of(model: type[Section]) -> Schema:
 
 
 def _below(annotation: Any) -> Schema | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return schema_of(annotation) if issubclass(annotation, Section) else None
+    is_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
+    return schema_of(annotation) if is_class and issubclass(annotation, Section) else None
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """Return the table that a field is; an address is a value, although it may be a table."""
+    is_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
+    if is_class and issubclass(annotation, Section) and annotation is not Address:
+        return annotation
     return None
 
 

@@ -6,6 +6,7 @@ fault when it looks otherwise.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -240,6 +241,13 @@ class ContainerSection(Section):
     advertised_host: HostName = ""
     port_range: PortRange = (30000, 31000)
     port_reuse_cooldown_sec: Pause = 60.0
+
+    @property
+    def reached_at(self) -> str:
+        """Where callers reach published ports: what was set, or the address they are bound to."""
+        bound = self.bind_host or "127.0.0.1"
+        everywhere = bound in ("0.0.0.0", "::")  # noqa: S104 - told apart, not bound
+        return self.advertised_host or (os.uname().nodename if everywhere else bound)
 
 
 class ResourceSection(Section):

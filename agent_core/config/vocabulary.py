@@ -53,3 +53,16 @@ SHORT_VARIABLES: Final[Mapping[str, KeyPath]] = {
     "BACKEND_SANDBOX_TYPE": ("container", "sandbox-type"),
 }
 """Environment variables with names of their own."""
+
+HANDED: Final[frozenset[KeyPath]] = frozenset(
+    {
+        ("agent", "intrinsic"),
+        ("agent", "resource"),
+        ("agent", "delay"),
+        ("agent", "image"),
+        ("kernel",),
+        ("kernel-creation-ctx",),
+        ("plugin",),
+    }
+)
+"""Tables whose keys only plugins know."""

@@ -71,14 +71,14 @@ class EventBus:
 
     def __init__(self, ledger: Ledger, *, log_events: bool = False) -> None:
         self._ledger = ledger
-        self._log_events = log_events
+        self.log_events = log_events
         self._watchers: set[_Watcher] = set()
         self._unsettled: dict[str, deque[_Progress]] = {}
 
     def published(self, events: Iterable[EventRow]) -> None:
         """Wake the watchers of events that have just become durable."""
         for event in events:
-            if self._log_events:
+            if self.log_events:
                 log.info(event.name, id=event.id, kernel_id=event.kernel_id, **event.data)
             self.wake(event.kernel_id)
 

@@ -20,9 +20,11 @@ from typing import Any
 from agent_core.config.selection import Selection
 from agent_core.contracts.errors import (
     AgentError,
+    InvalidConfig,
     PluginError,
+    bullet_list,
 )
-from agent_core.contracts.info import PluginInfo
+from agent_core.contracts.info import PluginInfo, Reconfigured
 from agent_core.contracts.schema import section_fault
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate, ScanProblem, Survey, survey
@@ -34,7 +36,7 @@ from agent_core.host.report import PluginRecord, find, records_of
 from agent_core.host.states import PluginState
 from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import DEFAULT_DEADLINE, Adapter, InlineAdapter, LoadedPlugin
-from agent_core.host.tables import PluginTables
+from agent_core.host.tables import PluginTables, Table
 from agent_core.host.worker_keeper import Listener, WorkerPolicy
 from agent_core.host.workers import Workers
 
@@ -142,6 +144,44 @@ class PluginHost:
         record = self.record(name)
         await self._workers.reset(record)
         return record
+
+    def check(self, own: Mapping[str, Table], sections: Mapping[str, Table]) -> None:
+        """Judge changed tables of the plugins that are open by their schemas.
+
+        Raises:
+            InvalidConfig: naming each plugin whose table has a fault.
+        """
+        tables = self._tables.renewed(own, sections)
+        faults = [
+            fault.message
+            for plugin in self._loaded
+            if plugin.record.state.usable
+            and (fault := _table_fault(plugin, tables)) is not None
+        ]
+        if faults:
+            raise InvalidConfig(bullet_list(faults), hint="Mend what is listed and reload again.")
+
+    async def reconfigure(
+        self, own: Mapping[str, Table], sections: Mapping[str, Table]
+    ) -> dict[str, bool]:
+        """Hand changed tables to the plugins that are open; whether each took its over, by name."""
+        new, told = self._tables.renewed(own, sections), dict[str, bool]()
+        for plugin in self._loaded:
+            record = plugin.record
+            table = new.of(plugin.info, record.name) if record.state.usable else None
+            if table is None or table == self._tables.of(plugin.info, record.name):
+                continue
+            try:
+                reply = await plugin.call("reconfigure", table)
+            except AgentError as exc:
+                record.note("reconfigure", "failed", exc.message)
+                reply = None
+            applied = reply == Reconfigured.APPLIED
+            record.note("reconfigure", "applied" if applied else "needs a restart")
+            told[record.name] = applied
+            if applied:
+                self._tables.take_over(plugin.info, record.name, new)
+        return told
 
     async def close_all(self, deadline: float | None = None) -> None:
         """Close every plugin that was opened, in reverse order; a failing one stops no other.
@@ -352,6 +392,11 @@ class PluginHost:
             return PluginError(what, plugin=name, stage="select")
         what = f"{record.label} is selected and is {record.state}: {record.reason}"
         return PluginError(what, plugin=name, stage="select", hint=record.hint or None)
+
+
+def _table_fault(plugin: LoadedPlugin, tables: PluginTables) -> AgentError | None:
+    name = plugin.record.name
+    return section_fault(name, tables.of(plugin.info, name), plugin.info.config_schema)
 
 
 def _shorter(own: float, bound: float | None) -> float:

@@ -38,6 +38,17 @@ class PluginTables:
                 _nest(table, section.split("."), self.sections[section])
         return table
 
+    def renewed(self, own: Mapping[str, Table], sections: Mapping[str, Table]) -> PluginTables:
+        """Return tables of a changed configuration; what the agent says of itself stays."""
+        return PluginTables(own, self.offered, sections)
+
+    def take_over(self, info: PluginInfo, name: str, new: PluginTables) -> None:
+        """Remember what a plugin has taken over of other tables while it is open."""
+        self.own = {**self.own, name: new.own.get(name, {})}
+        read = {key: new.sections[key] for key in info.sections if key in new.sections}
+        kept = {key: table for key, table in self.sections.items() if key not in info.sections}
+        self.sections = kept | read
+
     def offer(self, label: str, **values: Any) -> None:
         """Say something of the agent itself to plugins; what was said before is replaced."""
         self.offered.setdefault(label, {}).update(values)

@@ -13,7 +13,7 @@ from agent_core.contracts.errors import (
     PluginTimeout,
     PluginUnavailable,
 )
-from agent_core.contracts.info import PluginInfo
+from agent_core.contracts.info import PluginInfo, Reconfigured
 from agent_core.contracts.plain import from_plain, to_plain
 from agent_core.host import loader
 from agent_core.host.candidates import Candidate
@@ -118,7 +118,10 @@ class WorkerAdapter:
             return self._open(self._config)
         if method == "close":
             return self._close()
-        return self._call(method, args)
+        reply = self._call(method, args)
+        if method == "reconfigure" and reply == Reconfigured.APPLIED:
+            self._config = args[0]
+        return reply
 
     def info(self) -> object:
         """Return what the open object said of itself."""

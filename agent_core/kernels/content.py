@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
@@ -10,7 +11,13 @@ import structlog
 
 from agent_core import clock
 from agent_core.contracts.backend import FileEntry
-from agent_core.contracts.errors import AgentError, Conflict, PluginContractBroken, WrongState
+from agent_core.contracts.errors import (
+    AgentError,
+    Conflict,
+    PluginContractBroken,
+    PluginTimeout,
+    WrongState,
+)
 from agent_core.kernels.asking import ask, items
 from agent_core.kernels.pulling import progress_of
 from agent_core.kernels.service import KernelService
@@ -45,10 +52,16 @@ class ContentService:
 
     async def push(self, name: str) -> AsyncIterator[c.PullProgress]:
         """Send an image to its registry."""
-        progress = progress_of(self._services.backend.push_image(name))
-        async with aclosing(items(self._services, progress, "push_image")) as checked:
-            async for item in checked:
-                yield item
+        backend, timeout = self._services.backend, self._services.settings.push_timeout
+        progress = progress_of(backend.push_image(name))
+        bound = asyncio.timeout(timeout)
+        try:
+            async with bound, aclosing(items(self._services, progress, "push_image")) as checked:
+                async for item in checked:
+                    yield item
+        except TimeoutError as exc:
+            what = f"backend {backend.info.name!r} still pushes {name} after {timeout} s"
+            raise PluginTimeout(what, plugin=backend.info.name, stage="push_image") from exc
 
     async def purge(self, name: str) -> None:
         """Remove an image from the node."""
@@ -144,7 +157,8 @@ class ContentService:
 
     async def _commit(self, row: KernelRow, image: str) -> None:
         committing = self._services.backend.commit(row.container or "", image)
-        extra = self._services.settings.commit_timeout
+        timeout = self._services.settings.commit_timeout
+        extra = math.inf if timeout is None else timeout
         digest = await ask(self._services, committing, "commit", extra=extra)
         self._note(row.kernel_id, status="done", digest=str(digest))
 

@@ -147,7 +147,8 @@ class Owner:
         self._building = Building(
             self._services, self._steps, self.journal, self.build, self._ending, self._tell
         )
-        await self._building.run(held)
+        async with self._services.turns.one(self._ending):
+            await self._building.run(held)
         await self._become_running(self._building.gathered())
 
     async def _become_running(self, gathered: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from agent_core.kernels.services import Services
 from agent_core.kernels.spec import Faults, read_spec
 from agent_core.kernels.states import NEVER_WHOLE, KernelState, Reason
 from agent_core.kernels.steps import make_steps
+from agent_core.kernels.telling import tell_allocations
 from agent_core.ledger import KernelRow
 
 log = structlog.get_logger(__name__)
@@ -99,6 +100,7 @@ class Owners:
             await self._begin(begun)
             for journal, build in begun:
                 self._own(journal, build)
+                tell_allocations(self._services, build.spec.kernel_id, "granting")
         finally:
             for row, _ in kernels:
                 del self._starting[row.kernel_id]

@@ -43,10 +43,10 @@ class Pulls:
 
     Args:
         backend: What fetches them.
-        timeout: Seconds that one pull may take.
+        timeout: Tells the seconds that one pull may take, or None for no limit.
     """
 
-    def __init__(self, backend: ContainerBackend, timeout: float) -> None:
+    def __init__(self, backend: ContainerBackend, timeout: Callable[[], float | None]) -> None:
         self._backend = backend
         self._timeout = timeout
         self._pulls: dict[str, _Pull] = {}
@@ -91,8 +91,9 @@ class Pulls:
 
     async def _run(self, name: str, pull: _Pull) -> None:
         plugin = self._backend.info.name
+        timeout = self._timeout()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 async with contextlib.aclosing(
                     progress_of(self._backend.pull_image(name))
                 ) as items:
@@ -102,7 +103,7 @@ class Pulls:
             raise
         except TimeoutError as exc:
             raise PluginTimeout(
-                f"backend {plugin!r} still pulls {name} after {self._timeout:g} s",
+                f"backend {plugin!r} still pulls {name} after {timeout} s",
                 plugin=plugin,
                 stage="pull_image",
             ) from exc

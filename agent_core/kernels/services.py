@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerBackend
@@ -17,13 +17,14 @@ from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.sharing import Sharing
+from agent_core.kernels.turns import Turns
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settings:
-    """The configuration of the kernels' room.
+    """The configuration of the kernels' room; a reload renews it, so ask for it at each use.
 
     Attributes:
         agent_id: The owner of every container.
@@ -41,8 +42,12 @@ class Settings:
         stranger_policy: What is done with what nobody holds: report or remove.
         stranger_grace: Seconds that such a thing must have been seen for.
         advertised_host: Where callers reach the ports that kernels publish.
-        pull_timeout: Seconds that fetching one image may take.
-        commit_timeout: Seconds that making a container into an image may take.
+        pull_timeout: Seconds that fetching one image may take; None is without limit.
+        commit_timeout: Seconds that making a container into an image may take, or None.
+        push_timeout: Seconds that sending an image to its registry may take, or None.
+        log_kernel_config: Whether what each container is made of is logged.
+        log_alloc_map: Whether what is granted of the devices is logged at each change.
+        log_backend_events: Whether each event of the backend is logged.
     """
 
     agent_id: str
@@ -59,8 +64,17 @@ class Settings:
     stranger_policy: str = "report"
     stranger_grace: float = 300.0
     advertised_host: str = "127.0.0.1"
-    pull_timeout: float = 7200.0
-    commit_timeout: float = 600.0
+    pull_timeout: float | None = 7200.0
+    commit_timeout: float | None = 600.0
+    push_timeout: float | None = None
+    log_kernel_config: bool = False
+    log_alloc_map: bool = False
+    log_backend_events: bool = False
+
+    def renew(self, other: Settings) -> None:
+        """Take over what another one says."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(other, item.name))
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to wait before each retry, growing, without end."""
@@ -90,5 +104,6 @@ class Services:
     ports: PortPool
     pulls: Pulls
     key_pairs: KeyPairs
+    turns: Turns = field(default_factory=Turns)
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)

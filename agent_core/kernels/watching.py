@@ -62,6 +62,8 @@ class Watching:
         if not isinstance(event, BackendEvent):
             log.warning("the backend told something that is no event", told=repr(event)[:200])
             return
+        if self._services.settings.log_backend_events:
+            log.info("event of the backend", kind=event.kind, container=event.name)
         if event.kind == "exited":
             self._owners.exited(event.name, Ending(Reason.SELF_TERMINATED, None, event.exit))
         self._cursor = event.cursor

@@ -71,6 +71,10 @@ class Allocator:
         if self._stock.update(plugin, info, devices):
             self._recount(self._stock.shelves[plugin])
 
+    def mask(self, masks: Mapping[str, Sequence[str]]) -> None:
+        """Withhold other devices from new grants, from the next report of each plugin on."""
+        self._stock.mask(masks)
+
     def forget(self, plugin: str) -> None:
         """Withdraw a plugin's slots; its claims stand, and keep what they drew."""
         self._stock.forget(plugin)

@@ -33,6 +33,11 @@ class Stockroom:
         self._totals: dict[tuple[str, str], Amount] = {}
         self._reported: dict[str, tuple[Device, ...]] = {}
 
+    def mask(self, masks: Mapping[str, Sequence[str]]) -> None:
+        """Withhold other devices from the next report of each plugin on."""
+        self._masks = dict(masks)
+        self._reported.clear()
+
     @property
     def shelves(self) -> Mapping[str, Shelf]:
         """The shelves by plugin, in the order of their first report."""

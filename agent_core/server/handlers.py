@@ -60,6 +60,7 @@ def _node(node: Node) -> dict[str, Handler]:
         "reconcile": lambda _: node.reconcile(act=True),
         "plan_reconcile": lambda _: node.reconcile(act=False),
         "get_config": get_config,
+        "reload_config": lambda _: node.reload(),
         "list_commands": lambda _: node.commands(),
         "call_backend": call_backend,
     }

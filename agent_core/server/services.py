@@ -75,6 +75,10 @@ class Node(Protocol):
         """Return the configuration in effect, secrets masked."""
         ...
 
+    async def reload(self) -> m.Reloaded:
+        """Read the configuration again; InvalidConfig when it has a fault."""
+        ...
+
 
 class Kernels(Protocol):
     """The kernels of this node; every id may be a unique prefix."""

@@ -339,6 +339,14 @@ PLAN_RECONCILE = _one(
 GET_CONFIG = _one(
     "get_config", _ADMIN, _NONE, m.Configuration, "Return the configuration, secrets masked."
 )
+RELOAD_CONFIG = _one(
+    "reload_config",
+    _ADMIN,
+    _NONE,
+    m.Reloaded,
+    "Read the configuration again and take over what can be while kernels run.",
+    goes_on=True,
+)
 
 METHODS: Final[Mapping[str, Method[Any]]] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Method)

@@ -65,6 +65,10 @@ class Status(Model):
     backend: str
     isolation: str
     scaling_group: str = "default"
+    region: str = ""
+    instance_type: str = ""
+    public_host: str = ""
+    advertised_rpc_addr: str = ""
     state_dir: str
     addresses: list[str]
     kernels: dict[str, int]
@@ -328,6 +332,14 @@ class Configuration(Model):
     """The configuration in effect by section, secrets masked."""
 
     values: dict[str, Any]
+
+
+class Reloaded(Model):
+    """What a reload of the configuration has done, by dotted key."""
+
+    applied: list[str]
+    needs_restart: list[str]
+    warnings: list[str] = []
 
 
 # ---- what the methods take ---------------------------------------------------------------------

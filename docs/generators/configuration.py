@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from agent_core.config import model, sources, vocabulary
+from agent_core.config import catalogue, sources, vocabulary
+from agent_core.config.checking import section_in
+from agent_core.config.meanings import MEANINGS
 from agent_core.config.model import AgentConfig, Section, kebab
-from generators.markdown import code, codes, first_sentence, table
-from generators.types import words
+from agent_core.config.reloading import LIVE
+from generators.markdown import code, first_sentence, table
 
 _HEAD = """# Configuration
 
@@ -35,12 +35,14 @@ These keys are accepted and mean the same as the key on the right. Those that ar
 warned about at the start.
 
 """
-_PENDING = """
-## Known, and not yet in effect
+_EVERY = """
+## Every key { #every-key }
 
-These keys are known from the system whose place this agent takes. They are accepted, announced in
-the log and by `agentctl config check`, and do nothing yet. Any other unknown key is a fault, with
-the nearest known key as a suggestion.
+All keys in one table, those too that the system whose place this agent takes knows. A key is *in
+effect*; or it comes *later*, with a feature that is not there yet: then its value is checked, and
+every start and `agentctl config check` announce it; or it is *refused*, with a reason and what to
+do instead. Any other key is a fault, with the nearest known key as a suggestion. What is *live* is
+taken over by `agentctl config reload` and at SIGHUP; the rest needs a restart.
 
 """
 _HANDED = """
@@ -59,109 +61,6 @@ A table of the plugin of that name, checked by the schema which the plugin itsel
 of each distribution.
 """
 
-MEANINGS: Mapping[str, str] = {
-    "agent.id": "the agent's name: of its state directory, and part of every container's name",
-    "agent.backend": "the one backend plugin to load",
-    "agent.rpc-listen-addr": 'where the RPC is served over TCP, with CURVE; `"none"` for no TCP',
-    "agent.rpc-insecure": "serve TCP without CURVE: whoever can connect may do everything",
-    "agent.allow-compute-plugins": "device plugins that may load; absent: all, empty: none",
-    "agent.block-compute-plugins": "device plugins that may not load; wins over every allow list",
-    "agent.ipc-base-path": "parent of the run directory, where the kernels' sockets are",
-    "agent.var-base-path": "parent of the state directory",
-    "agent.ledger-backup-interval": (
-        "how often the ledger is copied, where something has changed; the last two copies are kept"
-    ),
-    "agent.scaling-group": "the group that this node belongs to; of use once there is a manager",
-    "agent.pid-file": "a file for the agent's process id",
-    "agent.sync-container-lifecycles.enabled": (
-        "compare the ledger with the world regularly, not only at the start and when an "
-        "interruption of the backend's events is over"
-    ),
-    "agent.sync-container-lifecycles.interval": "the time between two comparisons",
-    "plugins.allow": "plugins of every kind that may load; absent: all, empty: none",
-    "plugins.block": "plugins of every kind that may not load; wins over every allow list",
-    "plugins.inline": (
-        "device plugins that run in the agent's own process, without a worker of their own; "
-        "`cpu`, `mem` and accel-mock always do"
-    ),
-    "plugins.worker-memory": (
-        "resident memory beyond which a plugin's worker is started again; 0: no limit"
-    ),
-    "plugins.deadline": "how long opening one plugin may take",
-    "agent.intrinsic": "the cores and the memory of a simulated node; for the dummy backend",
-    "agent.resource": "the same, as `cpu.num-core` and `memory.size`; for the dummy backend",
-    "agent.delay": "how long a simulated runtime takes; for the dummy backend",
-    "agent.image": "the images of a simulated node; for the dummy backend",
-    "kernel": "how simulated kernels behave; for the dummy backend",
-    "kernel-creation-ctx": "how long the parts of a simulated create take; for the dummy backend",
-    "container.scratch-type": (
-        "the one scratch plugin to load; by default the one that comes with the backend, else "
-        "`hostdir`"
-    ),
-    "container.scratch-root": "where scratch storage is made",
-    "container.scratch-size": "the size of a kernel's scratch; 0 is without limit",
-    "container.runner": (
-        "the one kernel runner to load; by default the one that comes with the backend, else "
-        "`default`"
-    ),
-    "container.stop-grace": "how long a container may take to end before it is killed",
-    "container.bind-host": (
-        "the address that kernels' ports are published on; `0.0.0.0` is all of this node's"
-    ),
-    "container.advertised-host": (
-        "where callers reach published ports; empty: `bind-host`, or the host's name where that "
-        "is every address"
-    ),
-    "container.port-range": "the ports that kernels' ports are published on, both ends included",
-    "container.port-reuse-cooldown-sec": (
-        "how long a port that was given back rests before it is given again"
-    ),
-    "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
-    "resource.reserved-mem": "how much memory is kept from kernels",
-    "resource.shared-cpu": (
-        "how many cores are a pool that kernels share, the lowest-numbered after the reserved "
-        "ones: a request with a fraction, such as `cpu=0.5`, is served by it alone, a whole one "
-        "never; 0: fractions are refused"
-    ),
-    "resource.cpu-overcommit": (
-        "how many kernels may share a core on average; none has a core twice, so one kernel still "
-        "gets at most every core"
-    ),
-    "resource.mem-overcommit": (
-        "how much of the unreserved memory is promised; what is promised beyond it may be missing "
-        "when all use what they have, and the system then kills processes"
-    ),
-    "resource.device-mask": (
-        "devices that get no new grants, by plugin: ids, physical keys or globs of them, such as "
-        '`cuda = ["GPU-8f2c*"]`; what runs on them keeps them'
-    ),
-    "resource.device-interval": (
-        "how often plugins are asked for their devices: the longest that a device which has come, "
-        "gone or failed is unknown as such"
-    ),
-    "resource.allocation-strategy": "how a request that fits no single device is split",
-    "logging.level": "the least severe messages that are logged",
-    "logging.drivers": "where messages go: `console`, `file`",
-    "logging.console.colored": "colours on the console; by default where it is a terminal",
-    "logging.console.format": "how a line looks: simple, verbose or json",
-    "logging.file.path": "the directory of the log file; by default `logs` in the state directory",
-    "logging.file.filename": "the log file's name",
-    "logging.file.backup-count": "how many rotated files are kept",
-    "logging.file.rotation-size": "the size at which the file is rotated",
-    "logging.file.format": "how a line looks: simple, verbose or json",
-    "logging.pkg-ns": 'levels of single loggers by name; `""` is the root',
-    "debug.enabled": "log everything that the agent itself has to say",
-    "debug.log-events": "log every event",
-    "kernel-lifecycles.init-timeout": "how long a kernel's runner has to connect",
-    "kernel-lifecycles.stranger-policy": (
-        "what is done with what is provably this agent's and held by nobody: report, or remove"
-    ),
-    "kernel-lifecycles.stranger-grace": (
-        "how long such a thing must have been seen before that; counted anew from each start"
-    ),
-}
-"""What each key means."""
-
 _TABLES = (
     *("agent.intrinsic", "agent.resource", "agent.delay", "agent.image"),
     *("kernel", "kernel-creation-ctx"),
@@ -177,7 +76,7 @@ def page() -> str:
     first = "The file named by `-f`; without it the first of these that exists:\n\n"
     parts = [_HEAD, first, places, _ENVIRONMENT, _short_variables()]
     parts += list(_sections(AgentConfig, ()))
-    parts += [_PLUGIN, _HANDED, _handed(), _ALIASES, _aliases(), _PENDING, _pending()]
+    parts += [_PLUGIN, _HANDED, _handed(), _ALIASES, _aliases(), _EVERY, _every_key()]
     return "".join(parts)
 
 
@@ -191,19 +90,16 @@ def _short_variables() -> str:
     return table(["variable", "key"], [[code(name), code(_dotted(path))] for name, path in pairs])
 
 
-def keys(section: type[Section] = AgentConfig, path: tuple[str, ...] = ()) -> Iterator[str]:
+def keys() -> Iterator[str]:
     """Yield every key of the model, dotted."""
-    for name, field in section.model_fields.items():
-        inner = _section_of(field)
-        here = (*path, kebab(name))
-        if inner is not None:
-            yield from keys(inner, here)
-        elif here != ("plugin",):
-            yield _dotted(here)
+    return (entry.dotted for entry in catalogue.entries() if entry.effect in _OURS)
+
+
+_OURS = (catalogue.Effect.NOW, catalogue.Effect.HANDED)
 
 
 def _sections(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
-    plain = {n: f for n, f in section.model_fields.items() if _section_of(f) is None}
+    plain = {n: f for n, f in section.model_fields.items() if section_in(f.annotation) is None}
     if path:
         rows = [_row(section, name, field, path) for name, field in plain.items()]
         title = _dotted(path)
@@ -211,7 +107,7 @@ def _sections(section: type[Section], path: tuple[str, ...]) -> Iterator[str]:
         yield f"\n## [{title}] {{ #{anchor} }}\n\n{meaning}\n\n"
         yield table(["key", "value", "default", "meaning"], rows)
     for name, field in section.model_fields.items():
-        inner = _section_of(field)
+        inner = section_in(field.annotation)
         if inner is not None:
             yield from _sections(inner, (*path, kebab(name)))
 
@@ -220,32 +116,10 @@ def _row(section: type[Section], name: str, field: FieldInfo, path: tuple[str, .
     dotted = _dotted((*path, kebab(name)))
     return [
         code(kebab(name)),
-        _value(field),
+        catalogue.value_words(field),
         _default(section, name, field, path),
         MEANINGS[dotted],
     ]
-
-
-def _section_of(field: FieldInfo) -> type[Section] | None:
-    kind = field.annotation
-    if isinstance(kind, type) and issubclass(kind, Section) and kind is not model.Address:
-        return kind
-    return None
-
-
-def _value(field: FieldInfo) -> str:
-    return _description(field) or words(field.annotation)
-
-
-def _description(field: FieldInfo) -> str:
-    if field.description:
-        return field.description
-    # A union keeps the description of its members inside of its annotation.
-    for part in getattr(field.annotation, "__args__", ()):
-        for item in getattr(part, "__metadata__", ()):
-            if getattr(item, "description", None):
-                return str(item.description)
-    return ""
 
 
 def _default(section: type[Section], name: str, field: FieldInfo, path: tuple[str, ...]) -> str:
@@ -253,30 +127,7 @@ def _default(section: type[Section], name: str, field: FieldInfo, path: tuple[st
         return "`i-<hostname>`"
     if (*path, name) == ("container", "scratch_root"):
         return "`/tmp/backend.ai/scratches`; not as root `/tmp/backend.ai-<uid>/scratches`"
-    return code(_toml(field.get_default(call_default_factory=True)))
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | Path):
-        return f'"{value}"'
-    if isinstance(value, model.Address):
-        return f'"{value}"'
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, dict):
-        return "{}"
-    return _number(value)
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
-        mebibytes = value >> 20
-        return f'"{mebibytes >> 10}G"' if mebibytes % 1024 == 0 else f'"{mebibytes}M"'
-    return f"{value:g}"
+    return code(catalogue.default_of(section, name, field))
 
 
 def _dotted(path: tuple[str, ...]) -> str:
@@ -291,9 +142,23 @@ def _aliases() -> str:
     return table(["key", "means", "deprecated"], rows)
 
 
-def _pending() -> str:
+def _every_key() -> str:
     rows = [
-        [code(f"[{_dotted(path)}]"), codes(sorted(names)) if names else "all of it"]
-        for path, names in vocabulary.PENDING.items()
+        [code(entry.dotted), _effect(entry), code(entry.example), entry.value, _meaning(entry)]
+        for entry in sorted(catalogue.entries(), key=lambda entry: entry.path)
     ]
-    return table(["table", "keys"], rows)
+    return table(["key", "effect", "default or example", "value", "meaning"], rows)
+
+
+def _effect(entry: catalogue.Entry) -> str:
+    if entry.effect is catalogue.Effect.LATER:
+        return f"later, with {entry.note}"
+    if entry.effect is catalogue.Effect.REFUSED and entry.value:
+        return "refused with any other value"
+    live = " (live)" if entry.path in LIVE else ""
+    return f"{entry.effect.value}{live}"
+
+
+def _meaning(entry: catalogue.Entry) -> str:
+    is_refused = entry.effect is catalogue.Effect.REFUSED
+    return f"{entry.meaning}: {entry.note}" if is_refused else entry.meaning

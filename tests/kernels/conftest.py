@@ -86,7 +86,7 @@ class World:
             FakeRunner(),
             LogStore(self.root / "logs"),
             PortPool(self.ports, cooldown=self.cooldown, obstacle=self._obstacle, now=self._now),
-            Pulls(self.backend, 10),
+            Pulls(self.backend, lambda: 10.0),
             KeyPairs(self.root / "ssh-keys"),
         )
         self.owners = Owners(self.services)

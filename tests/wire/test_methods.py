@@ -57,6 +57,7 @@ def test_the_table_has_every_method_under_its_own_name():
         "reconcile",
         "plan_reconcile",
         "get_config",
+        "reload_config",
     ]
     assert all(name == method.name for name, method in METHODS.items())
 

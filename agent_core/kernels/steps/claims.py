@@ -9,6 +9,7 @@ from agent_core.contracts.errors import NotFound
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.claims import explained
 from agent_core.kernels.steps.base import Step
+from agent_core.kernels.telling import tell_allocations
 from agent_core.ledger import HoldRow
 
 
@@ -32,3 +33,4 @@ class ClaimsStep(Step):
         """Let the allocator give it again."""
         with contextlib.suppress(NotFound):  # it was never restored: nothing to free
             self.services.allocator.release(hold.key)
+        tell_allocations(self.services, hold.kernel_id, "giving back")

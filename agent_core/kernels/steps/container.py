@@ -51,6 +51,7 @@ class ContainerStep(Step):
             log_limit=settings.log_limit,
             ports=build.ports,
         )
+        tell_kernel_config(self.services, build.spec.kernel_id, spec)
         with CREATE:
             await ask(self.services, self.services.backend.create(spec), "create")
 
