@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,14 +22,25 @@ def config() -> None:
     """The configuration: TOML, over it the environment, over it the command line."""
 
 
-@config.command("show", examples="agentctl config show --json")
+_output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to a file instead of the standard output.",
+)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace the file where it exists.")
+
+
+@config.command("show", examples="agentctl config show --origin\nagentctl config show --json")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one key.")
 @click.option("--live", is_flag=True, help="Ask the running agent what it uses.")
-def show(*, assignments: tuple[str, ...], live: bool) -> None:
+@click.option("--origin", is_flag=True, help="Say in which line of the file a key is set.")
+def show(*, assignments: tuple[str, ...], live: bool, origin: bool) -> None:
     """Show every key, its value and who set it."""
-    values, origins = _live() if live else _loaded(assignments)
+    values, origins = _live() if live else _loaded(assignments, exactly=origin)
     if current().json:
-        print_json(values)
+        print_json(_with_origins(values, origins) if origin else values)
         return
     rows = [
         [key, json.dumps(value), shown(origins.get(key, "default"))] for key, value in _flat(values)
@@ -43,11 +55,37 @@ def _live() -> tuple[dict[str, Any], Mapping[str, str]]:
     return values, dict.fromkeys((key for key, _ in _flat(values)), "the agent")
 
 
-def _loaded(assignments: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, str]]:
+def _loaded(
+    assignments: tuple[str, ...], *, exactly: bool
+) -> tuple[dict[str, Any], Mapping[str, str]]:
     loaded = _load(assignments)
     for warning in loaded.warnings:
         click.echo(f"warning: {shown(warning)}", err=True)
-    return loaded.config.rendered(), loaded.origins
+    values = _laid_over(loaded.config.rendered(), loaded.later)
+    if not exactly:
+        return values, loaded.origins
+    places = {key: _exact(loaded, key) for key in loaded.origins}
+    return values, places
+
+
+def _laid_over(values: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Show what was set of keys that take effect later among those that are in effect."""
+    whole = dict(values)
+    for key, value in later.items():
+        below = whole.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        whole[key] = _laid_over(below, value) if both and below is not None else value
+    return whole
+
+
+def _exact(loaded: Loaded, key: str) -> str:
+    line = loaded.line(key)
+    return loaded.origins[key] if line is None else f"{loaded.origins[key]}:{line}"
+
+
+def _with_origins(values: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
+    flat = _flat(values)
+    return {key: {"value": value, "from": origins.get(key, "default")} for key, value in flat}
 
 
 def _load(assignments: tuple[str, ...]) -> Loaded:
@@ -63,6 +101,59 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
+
+
+@config.command(
+    "sample", examples="agentctl config sample\nagentctl config sample -o agent.toml"
+)
+@_output
+@_overwrite
+def sample(*, output: Path | None, overwrite: bool) -> None:
+    """Print a complete agent.toml: each key with its meaning and default, in comments."""
+    from agent_core.config.sample import sample as written
+
+    _write(written(), output, overwrite=overwrite)
+
+
+@config.command(
+    "schema", examples="agentctl config schema\nagentctl config schema -o agent.schema.json"
+)
+@_output
+@_overwrite
+def schema(*, output: Path | None, overwrite: bool) -> None:
+    """Print the JSON schema of agent.toml, by which editors complete and check it."""
+    from agent_core.config.schema import schema as built
+
+    _write(json.dumps(built(), indent=2) + "\n", output, overwrite=overwrite)
+
+
+def _write(text: str, output: Path | None, *, overwrite: bool) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with output.open("w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as exc:
+        raise click.UsageError(f"{output} exists; --overwrite replaces it") from exc
+    except OSError as exc:
+        raise click.UsageError(f"cannot write {output}: {exc.strerror}") from exc
+
+
+@config.command("reload", examples="agentctl config reload")
+def reload() -> None:
+    """Let the running agent read its configuration again; kernels go on running."""
+    from agent_core.cli.connection import ask
+
+    done = ask(lambda agent: agent.reload_config())
+    if current().json:
+        print_json(done.model_dump())
+        return
+    for warning in done.warnings:
+        click.echo(f"warning: {shown(warning)}", err=True)
+    click.echo(f"taken over: {', '.join(done.applied) or 'nothing has changed'}")
+    if done.needs_restart:
+        click.echo(f"needs a restart: {', '.join(done.needs_restart)}")
 
 
 @config.command("check", examples="agentctl config check -f agent.toml")

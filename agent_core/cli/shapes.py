@@ -11,6 +11,7 @@ from agent_core.wire import reconciling as r
 
 ONE: Final[dict[str, type[m.Model]]] = {
     "status": m.Status,
+    "config reload": m.Reloaded,
     "plugins show": m.PluginDetail,
     "plugins why": m.PluginDetail,
     "kernels create": m.Created,

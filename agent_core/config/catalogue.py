@@ -52,8 +52,8 @@ class Entry(NamedTuple):
 
     @property
     def example(self) -> str:
-        """The default, or a value that shows how one looks where there is no default."""
-        return self.default or EXAMPLES.get(self.dotted, '"..."')
+        """The default, or where none can be written down a value that shows how one looks."""
+        return EXAMPLES.get(self.dotted, self.default) or '"..."'
 
 
 def entries() -> Iterator[Entry]:

@@ -221,7 +221,11 @@ LATER: Final[Mapping[str, str]] = {
 """What each key means that takes effect with a later feature."""
 
 EXAMPLES: Final[Mapping[str, str]] = {
+    "agent.id": '"i-node1"',
     "agent.allow-compute-plugins": '["cuda", "mock"]',
+    "agent.allow-network-plugins": '["overlay"]',
+    "agent.block-network-plugins": '["overlay"]',
+    "pyroscope.sample-rate": "100",
     "agent.ipc-base-path": '"/run/agent-core"',
     "agent.var-base-path": '"/var/lib/agent-core"',
     "agent.pid-file": '"/run/agent-core/agent.pid"',

@@ -30,8 +30,7 @@ from agent_core.config.vocabulary import KeyPath
 
 
 def _addresses(value: object) -> object:
-    found = value if isinstance(value, list | tuple) else [value]
-    return [split_address(one) or one if isinstance(one, str) else one for one in found]
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _address(value: object) -> object:
@@ -44,7 +43,7 @@ At = Annotated[
     Field(description='"host:port", or { host = "...", port = ... }'),
 ]
 Ats = Annotated[
-    tuple[Address, ...],
+    tuple[At, ...],
     BeforeValidator(_addresses),
     Field(description='"host:port", { host = "...", port = ... }, or a list of them'),
 ]

@@ -104,6 +104,8 @@ refused or failed; 2 usage; 3 the agent cannot be reached; 130 interrupted.
 | `agentctl keys add`, `agentctl keys show` | one such object; `secret` is a path or `null` |
 | `agentctl keys remove` | `{"name"}` |
 | `agentctl config show` | the configuration by section, with the keys of TOML |
+| `agentctl config show --origin` | by dotted key `{"value", "from"}` |
+| `agentctl config schema` | the JSON schema of agent.toml |
 | `agentctl config check` | `{"ok", "path", "faults", "warnings"}` |
 | `agentctl version` | `{"version", "protocol", "contracts", "python"}` |
 """

@@ -15,6 +15,7 @@ from agent_core.kernels.launching import WORK
 from agent_core.kernels.records import record_of
 from agent_core.kernels.states import Reason
 from agent_core.kernels.steps.base import Step
+from agent_core.kernels.telling import tell_kernel_config
 from agent_core.ledger import HoldRow
 
 CREATE = Effect("container-create", "a container is created")
