@@ -38,12 +38,12 @@ from agent_core.kernels.ports import PortPool, open_pool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
-from agent_core.kernels.services import Services, Settings
+from agent_core.kernels.services import Services
 from agent_core.kernels.watching import Watching
 from agent_core.kernels.turns import Turns
 from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
 from agent_core.node import NodeService
-from agent_core.reloading import Load, Reloader, renewed
+from agent_core.reloading import Load, Reloader, settings_of
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
 from agent_core.server.addresses import TcpAddress
@@ -177,14 +177,7 @@ class Agent:
         devices = DeviceService(host.devices(), allocator)
         host.listen(devices.changed)
         await devices.refresh()
-        looks = config.agent.sync_container_lifecycles
-        settings = Settings(
-            agent_id=config.agent.id,
-            run_root=run_root,
-            scratch_size=self._scratch_size(host),
-            look_interval=looks.interval if looks.enabled else None,
-        )
-        settings.renew(renewed(settings, config))
+        settings = settings_of(config, run_root, self._scratch_size(host))
         runner: KernelRunner | None = None if backend.brings_runner else host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
@@ -121,6 +122,18 @@ def configure_logs(config: AgentConfig) -> None:
     """Set logging up as the configuration says."""
     directory = config.paths.state / "logs"
     logs.configure(config.logging, directory=directory, debug=config.debug.enabled)
+
+
+def settings_of(config: AgentConfig, run_root: Path, scratch_size: int | None) -> Settings:
+    """Write down what the kernels' room needs of the configuration."""
+    looks = config.agent.sync_container_lifecycles
+    settings = Settings(
+        agent_id=config.agent.id,
+        run_root=run_root,
+        scratch_size=scratch_size,
+        look_interval=looks.interval if looks.enabled else None,
+    )
+    return renewed(settings, config)
 
 
 def renewed(settings: Settings, config: AgentConfig) -> Settings:
