@@ -27,15 +27,18 @@ def schema_of(model: type[Section]) -> Schema:
 
 
 def _below(annotation: Any) -> Schema | None:
-    is_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
-    return schema_of(annotation) if is_class and issubclass(annotation, Section) else None
+    section = _section(annotation)
+    return None if section is None else schema_of(section)
 
 
 def section_in(annotation: Any) -> type[Section] | None:
     """Return the table that a field is; an address is a value, although it may be a table."""
-    is_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
-    if is_class and issubclass(annotation, Section) and annotation is not Address:
-        return annotation
+    return None if annotation is Address else _section(annotation)
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, Section) else None
     return None
 
 

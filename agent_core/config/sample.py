@@ -30,9 +30,11 @@ def _tables(shown: list[Entry]) -> Iterator[str]:
     first = [table[0] for table in in_order]
     shown.sort(key=lambda e: (first.index(e.path[0]), in_order.index(e.path[:-1])))
     for table, group in groupby(shown, key=lambda entry: entry.path[:-1]):
-        yield f"\n[{'.'.join(table)}]\n"
-        for entry in group:
-            yield _entry(entry)
+        keys = list(group)
+        # A table that stands there without a key of its own would be announced as pending.
+        now = any(entry.effect is Effect.NOW for entry in keys)
+        yield f"\n{'' if now else '#'}[{'.'.join(table)}]\n"
+        yield from map(_entry, keys)
 
 
 def _entry(entry: Entry) -> str:

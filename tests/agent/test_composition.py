@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import threading
+from types import SimpleNamespace
 
 import pytest
 from agent_backend_process.backend import ProcessBackend
@@ -14,8 +15,10 @@ from agent_core.agent import Agent, serve
 from agent_core.client import AgentClient
 from agent_core.config.loader import load
 from agent_core.contracts.errors import LedgerFailed, PluginError, Reconciling
+from agent_core.contracts.info import Support
 from agent_core.kernels.owners import Owners
 from agent_core.ledger import StateLock
+from agent_core.resources.placement import Strategy
 
 DEADLINE = 30
 CONFIG = """
@@ -36,10 +39,10 @@ def configured(tmp_path_factory):
     """The configuration of an agent in a directory of its own."""
     root = tmp_path_factory.mktemp("a")
 
-    def make():
+    def make(**overrides):
         path = root / "agent.toml"
         path.write_text(CONFIG.format(root=root))
-        return load(path).config
+        return load(path, overrides).config
 
     return make
 
@@ -211,3 +214,53 @@ def test_what_is_done_again_and_again_survives_its_failures():
         await asyncio.wait({task})
 
     run(body)
+
+
+# ---- what the configuration says reaches who has to know it -------------------------------------
+
+
+class Told(Exception):
+    """Raised in the place of what is told something, to see what that is."""
+
+
+@pytest.fixture
+def told(configured, monkeypatch):
+    """Start an agent up to the making of one thing, and return what that is told."""
+
+    def start(name, **overrides):
+        def tell(*arguments, **keywords):
+            raise Told(arguments, keywords)
+
+        monkeypatch.setattr(composition, name, tell)
+
+        async def body():
+            with pytest.raises(Told) as caught:
+                await Agent(configured(**overrides)).start()
+            return caught.value.args
+
+        return run(body)
+
+    return start
+
+
+def test_the_host_is_told_what_its_workers_and_plugins_may_have(told):
+    overrides = {"plugins.worker-memory": "64M", "plugins.deadline": "3s"}
+    _, keywords = told("PluginHost", **overrides)
+    assert keywords["workers"].memory == 64 << 20
+    assert keywords["deadline"] == 3
+
+
+def test_requests_are_split_as_the_strategy_says(told):
+    arguments, _ = told("Allocator", **{"resource.allocation-strategy": "evenly"})
+    assert arguments[0] is Strategy.EVENLY
+
+
+def test_a_size_of_scratch_reaches_the_kernels_where_there_are_limits(configured):
+    agent = Agent(configured(**{"container.scratch-size": "1G"}))
+    record = SimpleNamespace(label="scratch 'x'")
+    limited = SimpleNamespace(supports=lambda _: Support.YES)
+    assert agent._scratch_size(SimpleNamespace(scratch=SimpleNamespace(info=limited))) == 1 << 30
+    plain = SimpleNamespace(supports=lambda _: Support.NO)
+    scratch = SimpleNamespace(info=plain, record=record)
+    assert agent._scratch_size(SimpleNamespace(scratch=scratch)) is None
+    assert "scratch-size has no effect" in agent._warnings[-1]

@@ -3,7 +3,6 @@ which, and why that is so."""
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -169,17 +168,22 @@ PROVEN = {
     "agent.instance-type": _LIVE,
     "agent.public-host": _LIVE,
     "agent.advertised-rpc-addr": _LIVE,
-    "plugins.worker-memory": "host/test_worker_faults.py",
-    "plugins.deadline": "host",
+    "plugins.worker-memory": "agent/test_composition.py::"
+    "test_the_host_is_told_what_its_workers_and_plugins_may_have",
+    "plugins.deadline": "agent/test_composition.py::"
+    "test_the_host_is_told_what_its_workers_and_plugins_may_have",
     "container.port-range": "end_to_end/test_ports.py::"
     "test_a_port_that_a_stranger_listens_on_is_passed_over_and_told",
     "container.port-reuse-cooldown-sec": "kernels/test_ports.py::"
     "test_a_port_that_is_given_back_rests_before_it_is_given_again",
-    "container.scratch-size": "agent",
-    "resource.device-interval": "end_to_end/test_unplugging.py",
+    "container.scratch-size": "agent/test_composition.py::"
+    "test_a_size_of_scratch_reaches_the_kernels_where_there_are_limits",
+    "resource.device-interval": "end_to_end/test_unplugging.py::"
+    "test_a_kernel_keeps_a_device_that_is_pulled_out_also_over_a_restart",
     "resource.device-mask": "end_to_end/test_allocation.py::"
     "test_masked_devices_and_overcommitted_cores_mean_what_the_configuration_says",
-    "resource.allocation-strategy": "resources",
+    "resource.allocation-strategy": "agent/test_composition.py::"
+    "test_requests_are_split_as_the_strategy_says",
     "logging.level": _LEVELS,
     "logging.pkg-ns": _LEVELS,
     "logging.drivers": _FILE,
@@ -213,7 +217,7 @@ def test_every_key_in_effect_has_a_proof():
     assert {dotted(path) for path in of(Effect.NOW)} == CONSUMED.keys() | PROVEN.keys()
 
 
-@pytest.mark.parametrize("where", sorted({where for where in PROVEN.values() if "::" in where}))
+@pytest.mark.parametrize("where", sorted({*PROVEN.values()}))
 def test_the_proofs_that_stand_elsewhere_are_there(where):
     file, _, name = where.partition("::")
     assert f"def {name}(" in (TESTS / file).read_text()
@@ -269,10 +273,3 @@ def write(tmp_path: Path, path: tuple[str, ...], value: str) -> Path:
     table = f"[{dotted(path[:-1])}]\n" if len(path) > 1 else "\n"
     file.write_text(f"{table}{path[-1]} = {value}\n")
     return file
-
-
-@pytest.fixture(autouse=True)
-def _levels():
-    before = logging.getLogger("agent_core").level
-    yield
-    logging.getLogger("agent_core").setLevel(before)
