@@ -39,8 +39,8 @@ from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
-from agent_core.kernels.watching import Watching
 from agent_core.kernels.turns import Turns
+from agent_core.kernels.watching import Watching
 from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
 from agent_core.node import NodeService
 from agent_core.reloading import Load, Reloader, settings_of

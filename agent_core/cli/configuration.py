@@ -103,9 +103,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield f"{above}{key}", value
 
 
-@config.command(
-    "sample", examples="agentctl config sample\nagentctl config sample -o agent.toml"
-)
+@config.command("sample", examples="agentctl config sample\nagentctl config sample -o agent.toml")
 @_output
 @_overwrite
 def sample(*, output: Path | None, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Every key of the configuration as plain data: what a sample, a schema and the docs are made of."""
+"""Every key of the configuration as plain data, for the sample, the schema and the docs."""
 
 from __future__ import annotations
 

@@ -136,9 +136,7 @@ def _faults(exc: ValidationError, checking: Checking, model: type[Section]) -> l
     return [_fault(error, checking.origins, model) for error in exc.errors(include_url=False)]
 
 
-def _fault(
-    error: ErrorDetails, origins: Mapping[KeyPath, Origin], model: type[Section]
-) -> Fault:
+def _fault(error: ErrorDetails, origins: Mapping[KeyPath, Origin], model: type[Section]) -> Fault:
     path = tuple(str(part) for part in error["loc"])
     origin, rest = _nearest(origins, path)
     indexes = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"][rest:])

@@ -72,7 +72,6 @@ Duration = Annotated[
 ]
 
 
-
 def _limit(value: object) -> object:
     return None if value == "none" else read_duration(value)
 
@@ -204,9 +203,9 @@ class AgentSection(Section):
         BeforeValidator(_address),
         Field(description='"host:port", or { host = "...", port = ... }'),
     ] = None
-    event_loop: Annotated[
-        Literal["asyncio", "uvloop"], Field(description="asyncio or uvloop")
-    ] = "asyncio"
+    event_loop: Annotated[Literal["asyncio", "uvloop"], Field(description="asyncio or uvloop")] = (
+        "asyncio"
+    )
     kernel_creation_concurrency: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | None,
         Field(description="a whole number, 1 to 1024"),

@@ -101,7 +101,7 @@ class LaterAgent(Section):
 class LaterContainer(Section):
     """What a kernel is made of: ``[container]``."""
 
-    krunner_volumes: Table = {}
+    krunner_volumes: Table = Field(default_factory=dict)
     kernel_uid: Id = -1
     kernel_gid: Id = -1
     stats_type: Annotated[str, Field(min_length=1, description="the name of a plugin")] = "docker"
@@ -201,9 +201,9 @@ class WatcherSection(Section):
 class LaterContainerLogs(Section):
     """What kernels print: ``[container-logs]``."""
 
-    driver: Annotated[
-        Literal["local", "json-file"], Field(description="local or json-file")
-    ] = "local"
+    driver: Annotated[Literal["local", "json-file"], Field(description="local or json-file")] = (
+        "local"
+    )
     chunk_size: Size = 64 << 10
 
 

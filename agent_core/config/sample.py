@@ -48,7 +48,7 @@ def _entry(entry: Entry) -> str:
 
 
 def _handed() -> Iterator[str]:
-    yield "\n# ---- tables that only plugins read; `agentctl plugins show NAME` prints what they know\n"
+    yield "\n# ---- tables that only plugins read; `agentctl plugins show NAME` says which\n"
     for entry in entries():
         if entry.effect is Effect.HANDED:
             name = _name(entry.path)

@@ -56,7 +56,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": DIALECT, "title": "agent.toml of agent-core", **_plain(whole)}
 
 
-def _resolved(model: type[AgentConfig] | type[PendingConfig]) -> dict[str, Any]:
+def _resolved(model: type[AgentConfig | PendingConfig]) -> dict[str, Any]:
     """Write a model's schema without references, so that two can be laid together."""
     whole = model.model_json_schema(by_alias=True, schema_generator=_Written)
     definitions = whole.pop("$defs", {})

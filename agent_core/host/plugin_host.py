@@ -155,8 +155,7 @@ class PluginHost:
         faults = [
             fault.message
             for plugin in self._loaded
-            if plugin.record.state.usable
-            and (fault := _table_fault(plugin, tables)) is not None
+            if plugin.record.state.usable and (fault := _table_fault(plugin, tables)) is not None
         ]
         if faults:
             raise InvalidConfig(bullet_list(faults), hint="Mend what is listed and reload again.")

@@ -171,6 +171,9 @@ class Services:
     def config(self):
         return {"agent": {"id": "i-test"}}
 
+    async def reload(self):
+        return m.Reloaded(applied=["agent.region"], needs_restart=["agent.id"])
+
     # ---- kernels ----
 
     async def create(self, spec):

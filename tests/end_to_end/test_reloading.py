@@ -7,7 +7,6 @@ import signal
 import pytest
 
 
-
 def test_what_is_safe_is_taken_over_while_a_kernel_runs(node):
     node.start()
     kernel = node.create()
