@@ -144,21 +144,32 @@ def _aliases() -> str:
 
 def _every_key() -> str:
     rows = [
-        [code(entry.dotted), _effect(entry), code(entry.example), entry.value, _meaning(entry)]
+        [code(entry.dotted), _effect(entry), _example(entry), _looks(entry), _meaning(entry)]
         for entry in sorted(catalogue.entries(), key=lambda entry: entry.path)
     ]
     return table(["key", "effect", "default or example", "value", "meaning"], rows)
 
 
+def _is_refused(entry: catalogue.Entry) -> bool:
+    return entry.effect is catalogue.Effect.REFUSED
+
+
+def _example(entry: catalogue.Entry) -> str:
+    return "" if _is_refused(entry) else code(entry.example)
+
+
+def _looks(entry: catalogue.Entry) -> str:
+    return code(entry.value) if _is_refused(entry) else entry.value
+
+
 def _effect(entry: catalogue.Entry) -> str:
     if entry.effect is catalogue.Effect.LATER:
         return f"later, with {entry.note}"
-    if entry.effect is catalogue.Effect.REFUSED and entry.value:
+    if _is_refused(entry) and entry.value:
         return "refused with any other value"
     live = " (live)" if entry.path in LIVE else ""
     return f"{entry.effect.value}{live}"
 
 
 def _meaning(entry: catalogue.Entry) -> str:
-    is_refused = entry.effect is catalogue.Effect.REFUSED
-    return f"{entry.meaning}: {entry.note}" if is_refused else entry.meaning
+    return f"{entry.meaning}: {entry.note}" if _is_refused(entry) else entry.meaning
