@@ -16,6 +16,9 @@ from agent_core.config.vocabulary import SHORT_VARIABLES, KeyPath
 FILE_LIMIT: Final = 1 << 20
 """Bytes of the largest configuration file that is read."""
 
+FILE_VARIABLES: Final = ("AGENT_CONFIG_FILE", "BACKEND_CONFIG_FILE")
+"""Variables that name the file, best first."""
+
 PREFIX: Final = "AGENT_"
 DELIMITER: Final = "__"
 
@@ -52,11 +55,12 @@ def search_order(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Choose the file: the one named, $AGENT_CONFIG_FILE, or the first that exists; else None."""
+    """Choose the file: the one named, that of a variable, or the first that exists; else None."""
     if path is not None:
         return path
-    if environ.get("AGENT_CONFIG_FILE"):
-        return Path(environ["AGENT_CONFIG_FILE"])
+    for name in FILE_VARIABLES:
+        if environ.get(name):
+            return Path(environ[name])
     return next((place for place in search_order(environ) if os.path.lexists(place)), None)
 
 

@@ -28,7 +28,11 @@ def test_the_named_file_goes_before_the_variable_and_that_before_the_search(
     environ = {"HOME": str(home), "AGENT_CONFIG_FILE": "elsewhere.toml"}
     assert find_file(Path("named.toml"), environ) == Path("named.toml")
     assert find_file(None, environ) == Path("elsewhere.toml")
+    environ["BACKEND_CONFIG_FILE"] = "older.toml"
+    assert find_file(None, environ) == Path("elsewhere.toml")
     del environ["AGENT_CONFIG_FILE"]
+    assert find_file(None, environ) == Path("older.toml")
+    del environ["BACKEND_CONFIG_FILE"]
     assert find_file(None, environ) == user
     (tmp_path / "agent.toml").write_text("")
     assert find_file(None, environ) == Path("agent.toml")
