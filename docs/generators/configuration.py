@@ -71,9 +71,7 @@ def page() -> str:
     """Write every key of the model, the aliases and the pending keys."""
     order = [*sources.search_order({"HOME": "~"})]
     variables = [f"${name}" for name in sources.FILE_VARIABLES]
-    places = "".join(
-        f"{i}. `{place}`\n" for i, place in enumerate([*variables, *order], 1)
-    )
+    places = "".join(f"{i}. `{place}`\n" for i, place in enumerate([*variables, *order], 1))
     first = "The file named by `-f`; without it the first of these that exists:\n\n"
     parts = [_HEAD, first, places, _ENVIRONMENT, _short_variables()]
     parts += list(_sections(AgentConfig, ()))
