@@ -30,6 +30,7 @@ from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all, adopt_later
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.content import ContentService
+from agent_core.kernels.cores import core_caution
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
@@ -178,6 +179,9 @@ class Agent:
         host.listen(devices.changed)
         await devices.refresh()
         settings = settings_of(config, run_root, self._scratch_size(host))
+        if settings.cores is not None and (caution := core_caution()):
+            self._warnings += (caution,)
+            log.warning(caution)
         runner: KernelRunner | None = None if backend.brings_runner else host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")

@@ -15,6 +15,7 @@ from agent_core.config.model import AgentConfig
 from agent_core.config.reloading import compare, taken_over
 from agent_core.contracts.errors import AgentError, Unsupported
 from agent_core.host.plugin_host import PluginHost
+from agent_core.kernels.cores import Cores
 from agent_core.kernels.services import Services, Settings
 from agent_core.wire.models import Condition, Reloaded
 
@@ -136,6 +137,13 @@ def settings_of(config: AgentConfig, run_root: Path, scratch_size: int | None) -
     return renewed(settings, config)
 
 
+def cores_of(config: AgentConfig) -> Cores | None:
+    """Say what is done with core files; None where nobody asked for them."""
+    dump = config.debug.coredump
+    path = dump.path or config.paths.state / "coredumps"
+    return Cores(path, dump.backup_count, dump.size_limit) if dump.enabled else None
+
+
 def renewed(settings: Settings, config: AgentConfig) -> Settings:
     """Put what is live of a configuration into the settings of the kernels' room."""
     lives, api, debug = config.kernel_lifecycles, config.api, config.debug
@@ -150,6 +158,7 @@ def renewed(settings: Settings, config: AgentConfig) -> Settings:
         pull_timeout=api.pull_timeout,
         commit_timeout=api.commit_timeout,
         push_timeout=api.push_timeout,
+        cores=cores_of(config),
         log_kernel_config=debug.log_kernel_config,
         log_alloc_map=debug.log_alloc_map,
         log_backend_events=debug.log_docker_events,

@@ -127,6 +127,13 @@ MEANINGS: Final[Mapping[str, str]] = {
     "debug.asyncio": "the event loop's debug mode: slow callbacks and forgotten awaits are logged",
     "debug.log-docker-events": "log every event of the backend",
     "debug.log-kernel-config": "log what each kernel's container is made of, secrets masked",
+    "debug.coredump.enabled": (
+        "let kernels write core files, and keep those that are in a kernel's working directory at "
+        "its end"
+    ),
+    "debug.coredump.path": "where they are kept; by default `coredumps` in the state directory",
+    "debug.coredump.backup-count": "how many are kept; the oldest go first",
+    "debug.coredump.size-limit": "the size of the largest that a kernel may write",
     "debug.log-alloc-map": "log what is granted of each device, when a kernel takes or frees some",
 }
 """What each key means."""
@@ -173,10 +180,6 @@ LATER: Final[Mapping[str, str]] = {
     "debug.log-stats": "log what is measured",
     "debug.log-heartbeats": "log the heartbeats to the manager",
     "debug.heartbeat-interval": "the time between two of them",
-    "debug.coredump.enabled": "keep the core files of kernels that crash",
-    "debug.coredump.path": "where they are kept",
-    "debug.coredump.backup-count": "how many are kept",
-    "debug.coredump.size-limit": "the size of the largest",
     "etcd.namespace": "the part of etcd that this cluster has",
     "etcd.addr": "where etcd is reached",
     "etcd.user": "the user of etcd",
@@ -237,5 +240,6 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "logging.console.colored": "true",
     "logging.file.path": '"/var/log/agent-core"',
     "api.push-timeout": '"1h"',
+    "debug.coredump.path": '"/var/lib/agent-core/coredumps"',
 }
 """A value for each key that has no default, to show how one looks."""

@@ -294,6 +294,15 @@ class LoggingSection(Section):
     pkg_ns: dict[str, Level] = {}
 
 
+class CoredumpSection(Section):
+    """Core files of kernels that crash: ``[debug.coredump]``; by default in the state directory."""
+
+    enabled: bool = False
+    path: Location | None = None
+    backup_count: Annotated[int, Field(ge=0, le=1000)] = 10
+    size_limit: Size = 64 << 20
+
+
 class DebugSection(Section):
     """Aids for developers: ``[debug]``."""
 
@@ -303,6 +312,7 @@ class DebugSection(Section):
     log_docker_events: bool = False
     log_kernel_config: bool = False
     log_alloc_map: bool = False
+    coredump: CoredumpSection = CoredumpSection.model_construct()
 
 
 class ContainerLogsSection(Section):

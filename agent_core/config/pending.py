@@ -7,7 +7,6 @@ lands, its keys move from here into the model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -116,21 +115,11 @@ class LaterResource(Section):
     memory_align_size: Size = 16 << 20
 
 
-class CoredumpSection(Section):
-    """Core files of kernels: ``[debug.coredump]``."""
-
-    enabled: bool = False
-    path: Location = Path("coredumps")
-    backup_count: Annotated[int, Field(ge=0)] = 10
-    size_limit: Size = 64 << 20
-
-
 class LaterDebug(Section):
     """Aids for developers: ``[debug]``."""
 
     kernel_runner: bool = False
     skip_container_deletion: bool = False
-    coredump: CoredumpSection = CoredumpSection.model_construct()
     enhanced_aiomonitor_task_info: bool = False
     log_stats: bool = False
     log_heartbeats: bool = False
@@ -257,6 +246,7 @@ class PendingConfig(Section):
 CONTAINERS: Final = "the Docker backend"
 CLUSTER: Final = "joining a cluster"
 HTTP: Final = "the HTTP services"
+RUNNER: Final = "a later kernel runner"
 STATISTICS: Final = "statistics"
 STORAGE: Final = "storage"
 TELEMETRY: Final = "telemetry"
@@ -284,6 +274,7 @@ FEATURES: Final[Mapping[KeyPath, str]] = {
     ("resource", "reserved-disk"): STORAGE,
     ("resource", "memory-align-size"): CONTAINERS,
     ("debug", "enhanced-aiomonitor-task-info"): HTTP,
+    ("debug", "kernel-runner"): RUNNER,
     ("debug", "log-stats"): STATISTICS,
     ("debug", "log-heartbeats"): CLUSTER,
     ("debug", "heartbeat-interval"): CLUSTER,

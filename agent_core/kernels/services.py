@@ -11,6 +11,7 @@ from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.host.stray_workers import StrayWorkers
 from agent_core.host.supervisor import LoadedPlugin
+from agent_core.kernels.cores import Cores
 from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
@@ -45,6 +46,7 @@ class Settings:
         pull_timeout: Seconds that fetching one image may take; None is without limit.
         commit_timeout: Seconds that making a container into an image may take, or None.
         push_timeout: Seconds that sending an image to its registry may take, or None.
+        cores: What is done with core files; None where kernels may write none for us.
         log_kernel_config: Whether what each container is made of is logged.
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
@@ -67,6 +69,7 @@ class Settings:
     pull_timeout: float | None = 7200.0
     commit_timeout: float | None = 600.0
     push_timeout: float | None = None
+    cores: Cores | None = None
     log_kernel_config: bool = False
     log_alloc_map: bool = False
     log_backend_events: bool = False

@@ -141,7 +141,7 @@ def write(tmp_path: Path, text: str) -> Path:
     [
         (
             INSTALLATION,
-            ["etcd", "container", "watcher", "resource", "debug", "debug.coredump"],
+            ["etcd", "container", "watcher", "resource", "debug"],
         ),
         (DUMMY, []),
         (SECOND_DUMMY, ["agent"]),

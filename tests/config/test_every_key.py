@@ -145,6 +145,7 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
         "remove",
     ),
     "kernel-lifecycles.stranger-grace": ("5", lambda c: settings(c).stranger_grace, 5),
+    "debug.coredump.enabled": ("true", lambda c: settings(c).cores is not None, True),
     "debug.log-kernel-config": ("true", lambda c: settings(c).log_kernel_config, True),
     "debug.log-alloc-map": ("true", lambda c: settings(c).log_alloc_map, True),
     "debug.log-docker-events": ("true", lambda c: settings(c).log_backend_events, True),
@@ -153,6 +154,7 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
 
 _LIVE = "end_to_end/test_reloading.py::test_what_is_safe_is_taken_over_while_a_kernel_runs"
 _LEVELS = "config/test_logs.py::test_levels_of_single_loggers_are_obeyed"
+_CORES = "end_to_end/test_cores.py::test_the_core_of_a_kernel_is_kept_and_the_oldest_go"
 _FILE = "config/test_logs.py::test_the_file_is_rotated_at_its_size"
 PROVEN = {
     "agent.rpc-listen-addr": "config/test_loading.py::test_tcp_can_be_left_out_altogether",
@@ -194,6 +196,9 @@ PROVEN = {
     "logging.file.backup-count": _FILE,
     "logging.file.rotation-size": _FILE,
     "logging.file.format": _FILE,
+    "debug.coredump.path": _CORES,
+    "debug.coredump.backup-count": _CORES,
+    "debug.coredump.size-limit": _CORES,
     "debug.enabled": _LIVE,
     "debug.asyncio": _LIVE,
     "debug.log-events": _LIVE,

@@ -107,10 +107,6 @@ enabled = false
     assert loaded.warnings == (
         f"{path}:2: [etcd] known but not yet in effect: addr, namespace (with joining a cluster)",
         f"{path}:31: [resource] known but not yet in effect: reserved-disk (with storage)",
-        (
-            f"{path}:32: [debug.coredump] known but not yet in effect: enabled"
-            " (with the Docker backend)"
-        ),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerSpec, Presence
+from agent_core.contracts.edits import ContainerEdits, MergedEdits
 from agent_core.contracts.errors import InternalError, KernelFailed, WrongState
 from agent_core.failpoints import Effect
 from agent_core.kernels.asking import ask
@@ -40,6 +41,9 @@ class ContainerStep(Step):
         settings = self.services.settings
         if build.paths is None or build.launch is None:
             raise InternalError(f"kernel {build.spec.kernel_id} has no environment yet")
+        if settings.cores is not None:
+            limit = ContainerEdits(rlimits={"core": settings.cores.limit})
+            build.edits = build.edits | MergedEdits.of("coredump", limit)
         spec = ContainerSpec(
             name=build.container,
             owner=settings.agent_id,

@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from agent_core.contracts.amount import Amount
-from agent_core.contracts.errors import PluginContractBroken
+from agent_core.contracts.errors import AgentError, PluginContractBroken
 from agent_core.contracts.scratch import Scratch
 from agent_core.failpoints import Effect
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.launching import CONFIG, WORK
 from agent_core.kernels.steps.base import Step
 from agent_core.ledger import HoldRow
+
+log = structlog.get_logger(__name__)
 
 CREATE = Effect("scratch-create", "scratch storage is created")
 DESTROY = Effect("scratch-destroy", "scratch storage is destroyed")
@@ -53,8 +57,23 @@ class ScratchStep(Step):
 
     async def give_back(self, hold: HoldRow) -> None:
         """Destroy the scratch with all that is in it."""
+        await self._collect_cores(hold.key)
         with DESTROY:
             await self.services.scratch.call("destroy", hold.key, lane="storage")
+
+    async def _collect_cores(self, kernel_id: str) -> None:
+        cores = self.services.settings.cores
+        if cores is None:
+            return
+        try:
+            found = await self.services.scratch.call("list", lane="storage")
+        except AgentError as exc:
+            # What is only kept for a debugger must keep no kernel from ending.
+            log.warning("core files were not looked for", kernel_id=kernel_id, error=exc.message)
+            return
+        for scratch in found:
+            if scratch.kernel_id == kernel_id and scratch.path:
+                await asyncio.to_thread(cores.collect, kernel_id, Path(scratch.path) / WORK)
 
 
 def _layout(scratch: Path) -> None:
