@@ -188,14 +188,16 @@ PROVEN = {
     "test_requests_are_split_as_the_strategy_says",
     "logging.level": _LEVELS,
     "logging.pkg-ns": _LEVELS,
-    "logging.drivers": _FILE,
+    "logging.drivers": "config/test_logs.py::"
+    "test_each_driver_has_a_format_of_its_own_and_none_logs_nothing",
     "logging.console.colored": "config/test_logs.py::test_colours_are_used_when_asked_for",
     "logging.console.format": "config/test_logs.py::test_json_lines_are_objects",
     "logging.file.path": _FILE,
     "logging.file.filename": _FILE,
     "logging.file.backup-count": _FILE,
     "logging.file.rotation-size": _FILE,
-    "logging.file.format": _FILE,
+    "logging.file.format": "config/test_logs.py::"
+    "test_each_driver_has_a_format_of_its_own_and_none_logs_nothing",
     "debug.coredump.path": _CORES,
     "debug.coredump.backup-count": _CORES,
     "debug.coredump.size-limit": _CORES,

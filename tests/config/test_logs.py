@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,3 +107,30 @@ def test_the_table_library_is_not_imported_with_the_log() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\nTrue\n", done.stderr
+
+
+def test_a_simple_line_is_short_and_a_verbose_one_says_who_and_when(tmp_path: Path) -> None:
+    simple = lines_of(tmp_path, {"console": {"format": "simple"}})[0]
+    verbose = lines_of(tmp_path, {"console": {"format": "verbose"}})[0]
+    assert re.match(r"\d\d:\d\d:\d\d ", simple)
+    assert "agent_core.room" not in simple
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", verbose)
+    assert "agent_core.room" in verbose
+
+
+def test_each_driver_has_a_format_of_its_own_and_none_logs_nothing(tmp_path: Path) -> None:
+    both = {"drivers": ["console", "file"], "file": {"format": "json", "filename": "a.log"}}
+    assert "ready" in lines_of(tmp_path, both)[0]
+    written = [json.loads(line) for line in (tmp_path / "a.log").read_text().splitlines()]
+    assert [line["event"] for line in written] == ["ready", "said 3"]
+    assert lines_of(tmp_path, {"drivers": ["file"]}) == []
+    assert lines_of(tmp_path, {"drivers": []}) == []
+
+
+def test_set_up_again_the_former_handlers_are_gone(tmp_path: Path) -> None:
+    section = {"drivers": ["file"], "file": {"filename": "a.log"}}
+    lines_of(tmp_path, section)
+    before = (tmp_path / "a.log").read_text()
+    lines_of(tmp_path, {**section, "file": {"filename": "b.log"}})
+    assert (tmp_path / "a.log").read_text() == before
+    assert "ready" in (tmp_path / "b.log").read_text()

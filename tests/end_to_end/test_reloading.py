@@ -65,3 +65,36 @@ def place(node, *, agent, rest):
     """Put keys into [agent] and tables at the end."""
     text = node.config.read_text()
     node.config.write_text(text.replace("[agent]\n", f"[agent]\n{agent}") + rest)
+
+
+def test_devices_are_withheld_and_given_free_again_while_kernels_run(node):
+    node.start()
+    kernel = node.create(slots={"cpu": "1", "mem": "64m", "cuda.shares": "0.5"})
+    whole = node.config.read_text()
+    node.config.write_text(whole + '[resource.device-mask]\nmock = ["*"]\n')
+    assert node.json("config", "reload")["applied"] == [
+        "resource.device-mask",
+        "resource.device-mask.mock",
+    ]
+    withheld = {row.plugin: row.withheld for row in node.ask("list_devices")}
+    assert "masked by [resource.device-mask] '*'" in withheld["mock"]
+    assert withheld["cpu"] == ""
+    assert node.run(kernel, "print(6 * 7)")[0] == "42\n"
+    node.config.write_text(whole)
+    node.json("config", "reload")
+    assert {row.withheld for row in node.ask("list_devices")} == {""}
+    node.destroy(kernel)
+
+
+def test_a_plugin_that_cannot_take_its_table_over_is_named(node):
+    node.start()
+    node.configure("[plugin.cpu]\ncores = [0]\n")
+    assert node.json("config", "reload") == {
+        "applied": [],
+        "needs_restart": ["plugin.cpu"],
+        "warnings": [],
+    }
+    node.configure("no-such-key = 1\n")
+    said = node.agentctl("config", "reload", code=1)
+    assert "no-such-key" in said
+    assert "reload-failed" in [c.code for c in node.ask("get_status").conditions]
