@@ -17,11 +17,16 @@ def pid_file(path: Path | None) -> Iterator[None]:
     What is there and is no regular file, such as /dev/null, is left as it is.
 
     Raises:
-        InvalidConfig: when the file cannot be written.
+        InvalidConfig: when the file cannot be written, or is that of another agent which runs.
     """
     if path is None or (path.exists() and not path.is_file()):
         yield
         return
+    if (other := _other_agent(path)) is not None:
+        raise InvalidConfig(
+            f"the pid file {path} is that of the agent with pid {other}, which runs",
+            hint="Give each agent a pid-file of its own in its configuration.",
+        )
     text = f"{os.getpid()}\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,3 +45,14 @@ def pid_file(path: Path | None) -> Iterator[None]:
         with contextlib.suppress(OSError):
             if path.read_text() == text:
                 path.unlink()
+
+
+def _other_agent(path: Path) -> int | None:
+    """Find the agent that a pid file names, if it runs; a number that came to others is none."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(path.read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        is_agent = any(b"agentctl" in word or b"agent_core" in word for word in words)
+        if pid != os.getpid() and is_agent and b"serve" in words:
+            return pid
+    return None

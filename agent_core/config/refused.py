@@ -69,6 +69,7 @@ REFUSED: Final[Mapping[KeyPath, Refusal]] = {
     ("resource", "allocation-order"): Refusal(
         "all slots of a kernel are decided together, so there is no order among them",
         "leave it out",
+        harmless=(["cuda", "rocm", "tpu", "cpu", "mem"],),
     ),
     ("resource", "affinity-policy"): Refusal(
         "a kernel is always kept to the fewest NUMA nodes that hold it",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,24 @@ def test_a_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidConfig, match="pid file"), pid_file(tmp_path / "file/agent.pid"):
         raise AssertionError("never entered")
+
+
+def test_the_file_of_an_agent_that_runs_is_refused_and_a_stale_one_is_replaced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "agent.pid"
+    stand_in = "import sys; sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", stand_in, "agentctl", "serve"], stdin=subprocess.PIPE
+    )
+    try:
+        path.write_text(f"{other.pid}\n")
+        with pytest.raises(InvalidConfig, match=str(other.pid)), pid_file(path):
+            raise AssertionError("never entered")
+        assert path.read_text() == f"{other.pid}\n"
+    finally:
+        other.communicate()
+    for stale in (f"{other.pid}\n", "1\n", "no number", ""):
+        path.write_text(stale)
+        with pid_file(path):
+            assert path.read_text() == f"{os.getpid()}\n"
