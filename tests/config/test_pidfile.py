@@ -42,10 +42,14 @@ def test_the_file_of_an_agent_that_runs_is_refused_and_a_stale_one_is_replaced(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "agent.pid"
-    stand_in = "import sys; sys.stdin.read()"
+    stand_in = "import sys; print(flush=True); sys.stdin.read()"
     other = subprocess.Popen(
-        [sys.executable, "-c", stand_in, "agentctl", "serve"], stdin=subprocess.PIPE
+        [sys.executable, "-c", stand_in, "agentctl", "serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
+    assert other.stdout is not None
+    other.stdout.readline()  # it runs
     try:
         path.write_text(f"{other.pid}\n")
         with pytest.raises(InvalidConfig, match=str(other.pid)), pid_file(path):
