@@ -12,7 +12,7 @@ from agent_core.config.selection import Selection
 from agent_core.contracts.versions import CONTRACTS
 from agent_core.host.candidates import Candidate
 from agent_core.host.lists import is_intrinsic, matches
-from agent_core.host.policy import Plan, decide
+from agent_core.host.policy import Plan, decide, is_trusted
 from agent_core.host.states import PluginState as S
 
 CPU = Candidate("device", "cpu", 1, "agent_core.intrinsic.cpu", "agent-core", "0.1.0")
@@ -288,3 +288,10 @@ def test_agent_cores_own_devices_always_load(found, selection):
     ours = [c for c in found if is_intrinsic(c)]
     if not ours:
         assert {("device", "cpu"), ("device", "mem")} <= loaded
+
+
+def test_only_the_core_and_the_backends_own_distribution_are_trusted_with_the_loop():
+    scratch = HOSTDIR._replace(name="own", dist="Agent_Backend_Process")
+    plan = decide([*NODE, scratch], Selection(scratch="own"))
+    trusted = {c.name for c in (*NODE, scratch) if is_trusted(c, plan)}
+    assert trusted == {"cpu", "mem", "process", "own"}

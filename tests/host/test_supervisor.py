@@ -222,3 +222,33 @@ def test_a_guard_lets_the_callers_own_timeout_and_cancellation_pass(site):
 
     asyncio.run(main())
     assert threading.active_count() < 20
+
+
+INSTANT = """
+def describe(self, grants):
+    self.thread = threading.current_thread().name
+    if grants: raise ValueError('no')
+    return ContainerEdits(env={'T': self.thread})
+"""
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_instant_method_is_called_on_the_loop_where_its_plugin_is_trusted(site, trusted):
+    site.install("acme", body=INSTANT, info="instant=('describe',)")
+    host = site.host()
+
+    async def main():
+        await host.open_all()
+        plugin = host.devices()["acme"]
+        plugin._instant = frozenset(plugin.info.instant if trusted else ())
+        try:
+            edits = await plugin.call("describe", ())
+            with pytest.raises(PluginError, match="ValueError: no"):
+                await plugin.call("describe", (1,))
+            return edits.env["T"], plugin.overrides("describe"), plugin.overrides("prepare")
+        finally:
+            await host.close_all()
+
+    thread, describes, prepares = asyncio.run(main())
+    assert (thread == "MainThread") is trusted
+    assert (describes, prepares) == (True, False)
