@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,8 +81,7 @@ class DummyBackend(ContainerBackend):
     async def start_up(self, owner: str, state_dir: str) -> None:
         """Take up the simulated runtime where it was left."""
         store = Store(Path(state_dir))
-        engine = Engine(store)
-        engine.times_told = self._times_told  # type: ignore[method-assign]
+        engine = Engine(store, self._times_told)
         engine.open()
         self._engine, self._images = engine, Images(self._settings, store)
 
@@ -172,13 +172,13 @@ class DummyBackend(ContainerBackend):
     async def create_network(self, name: str) -> None:
         """Create a network."""
         store = self.engine.store
-        make = lambda: store.put_name("network", name)  # noqa: E731 - the step's work
+        make = partial(store.put_name, "network", name)
         await self._day.step("create-network", NOBODY, make, "create-network")
 
     async def remove_network(self, name: str) -> None:
         """Remove a network; succeeds when there is none."""
         store = self.engine.store
-        drop = lambda: store.drop_name("network", name)  # noqa: E731 - the step's work
+        drop = partial(store.drop_name, "network", name)
         await self._day.step("remove-network", NOBODY, drop, "destroy-network")
 
     # ---- containers ----
@@ -214,12 +214,12 @@ class DummyBackend(ContainerBackend):
 
     async def kill(self, name: str) -> None:
         """Kill a container."""
-        end = lambda: self.engine.end(name, _KILLED, _SIGKILL)  # noqa: E731 - the step's work
+        end = partial(self.engine.end, name, _KILLED, _SIGKILL)
         await self._day.step("kill", self._subject(name), end)
 
     async def remove(self, name: str) -> None:
         """Remove a container, killing it first."""
-        remove = lambda: self.engine.remove(name)  # noqa: E731 - the step's work
+        remove = partial(self.engine.remove, name)
         await self._day.step("remove", self._subject(name), remove, "clean-kernel")
 
     async def list(self, owner: str) -> Sequence[ContainerStatus]:
@@ -312,7 +312,7 @@ class DummyBackend(ContainerBackend):
         """List a directory of what was copied in."""
         self.engine.find(name)
         store = self.engine.store
-        look = lambda: files.entries(store, name, path)  # noqa: E731 - the step's work
+        look = partial(files.entries, store, name, path)
         return await self._day.step("list-files", self._subject(name), look, "list-files")
 
     async def commit(self, name: str, image: str) -> str:
@@ -324,7 +324,7 @@ class DummyBackend(ContainerBackend):
         container = self.engine.find(name)
         if container.state is ContainerState.CREATED:
             raise WrongState(f"container {name} was not started yet")
-        add = lambda: self.images_here.add(image)  # noqa: E731 - the step's work
+        add = partial(self.images_here.add, image)
         await self._day.step("commit", self._subject(name), add, "commit")
         return self.images_here.inspect(image).digest
 
@@ -336,7 +336,7 @@ class DummyBackend(ContainerBackend):
             return Subject(container=name)
         return Subject(container.kernel, name, container.image)
 
-    def _times_told(self, kind: str, container: Container) -> int:
+    def _times_told(self, container: Container) -> int:
         return self._day.times_told(Subject(container.kernel, container.name, container.image))
 
 

@@ -10,7 +10,7 @@ import contextlib
 import heapq
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from agent_backend_dummy.acting import Act, act_of
@@ -56,16 +56,25 @@ class Container:
         return self.act.printed(min(now, end) - self.started, self.log_limit)
 
 
+def _once(_container: Container) -> int:
+    return 1
+
+
 class Engine:
     """Every container of one simulated runtime.
+
+    Args:
+        store: Where they are kept.
+        times_told: Says how often an event of a container is told.
 
     Attributes:
         containers: By name.
         store: Where they are kept.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, times_told: Callable[[Container], int] = _once) -> None:
         self.store = store
+        self._times_told = times_told
         self.containers: dict[str, Container] = {}
         self._due: list[tuple[float, str]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -215,14 +224,10 @@ class Engine:
     # ---- events ----
 
     def _tell(self, kind: str, container: Container, status: ExitStatus | None) -> None:
-        for _ in range(self.times_told(kind, container)):
+        for _ in range(self._times_told(container)):
             self.store.tell(kind, container.name, status)
         pulse, self._pulse = self._pulse, asyncio.Event()
         pulse.set()
-
-    def times_told(self, kind: str, container: Container) -> int:
-        """Say how often an event is told: once, unless somebody puts another in this place."""
-        return 1
 
     async def events(self, cursor: str | None) -> AsyncIterator[BackendEvent]:
         """Yield the events after a cursor, or from now on, for ever.
