@@ -59,6 +59,7 @@ FORGETTING = Commit("kernels-forgotten", "kernels that ended long ago are forgot
 _LOOPBACK = "127.0.0.1"
 _RETENTION_INTERVAL = 3600.0
 _PROBE_INTERVAL = 5.0
+_GC_THRESHOLD = (5000, 20, 20)
 
 
 class Agent:
@@ -327,6 +328,9 @@ async def serve(
         # What a start makes stays: a collection among thousands of kernels finds nothing.
         gc.disable()
         started = await _started(agent, asked)
+        # A create makes some thousand objects that are soon freed by themselves: looking for
+        # cycles after every few hundred of them, as is usual, costs a tenth of its time.
+        gc.set_threshold(*_GC_THRESHOLD)
         gc.enable()
         if started:
             await asked
