@@ -162,4 +162,5 @@ def renewed(settings: Settings, config: AgentConfig) -> Settings:
         log_kernel_config=debug.log_kernel_config,
         log_alloc_map=debug.log_alloc_map,
         log_backend_events=debug.log_docker_events,
+        keep_ended=debug.skip_container_deletion,
     )

@@ -126,6 +126,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "api.push-timeout": "how long sending an image to its registry may take",
     "debug.asyncio": "the event loop's debug mode: slow callbacks and forgotten awaits are logged",
     "debug.log-docker-events": "log every event of the backend",
+    "debug.skip-container-deletion": (
+        "leave containers that have ended to be looked at: they are told of as held by nobody, and "
+        "`agentctl leaks --fix` removes those that are older than `stranger-grace`"
+    ),
     "debug.log-kernel-config": "log what each kernel's container is made of, secrets masked",
     "debug.coredump.enabled": (
         "let kernels write core files, and keep those that are in a kernel's working directory at "
@@ -175,7 +179,6 @@ LATER: Final[Mapping[str, str]] = {
     "resource.reserved-disk": "how much disk is kept from kernels",
     "resource.memory-align-size": "the unit in which memory is granted",
     "debug.kernel-runner": "the kernel runner's own debug output",
-    "debug.skip-container-deletion": "keep containers that have ended",
     "debug.enhanced-aiomonitor-task-info": "tell where each task of the agent was begun",
     "debug.log-stats": "log what is measured",
     "debug.log-heartbeats": "log the heartbeats to the manager",

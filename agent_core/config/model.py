@@ -312,6 +312,7 @@ class DebugSection(Section):
     log_docker_events: bool = False
     log_kernel_config: bool = False
     log_alloc_map: bool = False
+    skip_container_deletion: bool = False
     coredump: CoredumpSection = CoredumpSection.model_construct()
 
 

@@ -119,7 +119,6 @@ class LaterDebug(Section):
     """Aids for developers: ``[debug]``."""
 
     kernel_runner: bool = False
-    skip_container_deletion: bool = False
     enhanced_aiomonitor_task_info: bool = False
     log_stats: bool = False
     log_heartbeats: bool = False

@@ -30,6 +30,7 @@ LIVE: Final[frozenset[KeyPath]] = frozenset(
         ("debug", "asyncio"),
         ("debug", "log-events"),
         ("debug", "log-docker-events"),
+        ("debug", "skip-container-deletion"),
         ("debug", "log-kernel-config"),
         ("debug", "log-alloc-map"),
         ("debug", "coredump", "enabled"),

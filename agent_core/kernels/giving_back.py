@@ -145,7 +145,17 @@ class GivingBack:
     async def _undo(self, step: Step, hold: HoldRow) -> None:
         if hold.kind == _CONTAINER:
             await self._watch_exit(hold)
+            if self._services.settings.keep_ended and await self._has_ended(hold.key):
+                return
         await step.give_back(hold)
+
+    async def _has_ended(self, name: str) -> bool:
+        """Whether a container may be left to be looked at: it uses nothing any more.
+
+        It is held by nobody from then on, and told of like everything that is.
+        """
+        seen = await ask(self._services, self._services.backend.inspect(name), "inspect")
+        return seen.state is ContainerState.EXITED
 
     async def _stop_using(self, step: Step, hold: HoldRow) -> None:
         """Drop a use; the last one gives the thing back, while nobody else can begin to use it."""

@@ -50,6 +50,7 @@ class Settings:
         log_kernel_config: Whether what each container is made of is logged.
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
+        keep_ended: Whether containers that have ended are left to be looked at.
     """
 
     agent_id: str
@@ -73,6 +74,7 @@ class Settings:
     log_kernel_config: bool = False
     log_alloc_map: bool = False
     log_backend_events: bool = False
+    keep_ended: bool = False
 
     def renew(self, other: Settings) -> None:
         """Take over what another one says."""

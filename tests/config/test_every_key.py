@@ -148,6 +148,7 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "debug.coredump.enabled": ("true", lambda c: settings(c).cores is not None, True),
     "debug.log-kernel-config": ("true", lambda c: settings(c).log_kernel_config, True),
     "debug.log-alloc-map": ("true", lambda c: settings(c).log_alloc_map, True),
+    "debug.skip-container-deletion": ("true", lambda c: settings(c).keep_ended, True),
     "debug.log-docker-events": ("true", lambda c: settings(c).log_backend_events, True),
 }
 """For each key a value, and what its consumer has of it then."""

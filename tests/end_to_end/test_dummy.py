@@ -427,3 +427,17 @@ def test_an_agent_that_is_asked_for_more_than_it_can_do_says_so(dummy):
 
     created = asyncio.run(run())
     assert sum(isinstance(each, AgentError) for each in created) == 2
+
+
+def test_containers_that_have_ended_are_left_where_somebody_wants_to_look_at_them(dummy):
+    grace = '[kernel-lifecycles]\nstranger-grace = "1ms"\n'
+    node = dummy(f"[debug]\nskip-container-deletion = true\n{grace}").start()
+    kernel = node.create()
+    node.destroy(kernel)
+    assert node.used() == {}
+    [leak] = node.ask("list_leaks")
+    assert (leak.kind, kernel in leak.key) == ("container", True)
+    # The first look begins the grace, and a later one finds that it is over.
+    outcomes = [row.outcome for _ in range(2) for row in node.ask("fix_leaks")]
+    assert outcomes[-1] == "given-back"
+    node.clean()
