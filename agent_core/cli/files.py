@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import posixpath
 import stat
@@ -60,27 +61,27 @@ def _kernel_path(text: str) -> tuple[str, str] | None:
 
 async def _upload(agent: AgentClient, source: Path, kernel_id: str, path: str) -> int:
     into, name = (path, source.name) if path.endswith("/") else posixpath.split(path)
-    chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
-    handing = _Handing(asyncio.get_running_loop(), chunks)
+    handing = _Handing(asyncio.get_running_loop())
     packing = asyncio.ensure_future(asyncio.to_thread(_pack, source, name, handing))
-    await agent.upload_file(kernel_id, into or ".", _taken(chunks), timeout=None)
-    return await packing
-
-
-async def _taken(chunks: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
-    """Yield a tar as a thread packs it."""
-    while (chunk := await chunks.get()) is not None:
-        yield chunk
+    try:
+        pieces = handing.pieces(packing)
+        await agent.upload_file(kernel_id, into or ".", pieces, timeout=None)
+        return await packing
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {source}: {exc.strerror or exc}") from exc
+    finally:
+        # The thread waits for room where the upload has failed: it must not wait for ever.
+        handing.stop()
+        await asyncio.gather(packing, return_exceptions=True)
 
 
 class _Handing(io.RawIOBase):
-    """A file that hands what is written to a queue of the loop, waiting where that is full."""
+    """A file that hands what a thread writes to the loop, and waits where that has enough."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, chunks: asyncio.Queue[bytes | None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._chunks = chunks
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
+        self._stopped = False
 
     def writable(self) -> bool:
         return True
@@ -91,7 +92,22 @@ class _Handing(io.RawIOBase):
         return len(piece)
 
     def hand(self, piece: bytes | None) -> None:
+        """Hand a piece over, from the thread; None is the end."""
+        if self._stopped:
+            raise BrokenPipeError("nobody takes it any more")
         asyncio.run_coroutine_threadsafe(self._chunks.put(piece), self._loop).result()
+
+    async def pieces(self, packing: asyncio.Future[int]) -> AsyncIterator[bytes]:
+        """Yield what is handed over; what could not be packed whole is no upload."""
+        while (piece := await self._chunks.get()) is not None:
+            yield piece
+        await packing
+
+    def stop(self) -> None:
+        """Take nothing more; whoever waits for room goes on, and is told so."""
+        self._stopped = True
+        while not self._chunks.empty():
+            self._chunks.get_nowait()
 
 
 def _pack(source: Path, name: str, into: _Handing) -> int:
@@ -101,7 +117,8 @@ def _pack(source: Path, name: str, into: _Handing) -> int:
             archive.add(source, arcname=name)
             return sum(member.size for member in archive.getmembers())
     finally:
-        into.hand(None)
+        with contextlib.suppress(BrokenPipeError):
+            into.hand(None)
 
 
 async def _download(agent: AgentClient, kernel_id: str, path: str, target: Path) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,6 +15,7 @@ from agent_core.contracts.backend import FileEntry
 from agent_core.contracts.errors import (
     AgentError,
     Conflict,
+    KernelFailed,
     PluginContractBroken,
     PluginTimeout,
     WrongState,
@@ -29,7 +31,12 @@ from agent_core.wire import content as c
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _KINDS = ("file", "directory", "link", "other")
+_LEAVING = (KernelState.RESTARTING, KernelState.TERMINATING)
+_REMEMBERED = 1000
+"""Commits that have ended of which is still known what became of them."""
 
 
 class ContentService:
@@ -53,7 +60,7 @@ class ContentService:
     async def push(self, name: str) -> AsyncIterator[c.PullProgress]:
         """Send an image to its registry."""
         backend, timeout = self._services.backend, self._services.settings.push_timeout
-        progress = progress_of(backend.push_image(name))
+        progress = progress_of(backend.push_image(name), backend.info.name, "push_image")
         bound = asyncio.timeout(timeout)
         try:
             async with bound, aclosing(items(self._services, progress, "push_image")) as checked:
@@ -80,8 +87,10 @@ class ContentService:
         row = await self._running(params.kernel_id)
 
         async def unpack(tar: AsyncIterator[bytes]) -> None:
-            backend, container = self._services.backend, row.container or ""
-            await backend.copy_in(container, params.path, tar)
+            copying = self._services.backend.copy_in(row.container or "", params.path, tar)
+            # Its sender sets the pace; how long it may rest is counted by the upload.
+            asking = ask(self._services, copying, "copy_in", extra=math.inf)
+            await self._while_it_runs(row.kernel_id, asking)
 
         return await self._uploads.take(row.kernel_id, params, unpack)
 
@@ -129,6 +138,25 @@ class ContentService:
             )
         return row
 
+    async def _while_it_runs(self, kernel_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in a kernel's container, and give it up once that container is to go.
+
+        Raises:
+            KernelFailed: when the kernel ends or is restarted meanwhile.
+        """
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self._kernels.wait(kernel_id, _LEAVING))
+        both: set[asyncio.Future[Any]] = {working, leaving}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise KernelFailed(f"kernel {kernel_id} is {leaving.result().state} meanwhile")
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
     # ---- commits ----
 
     async def commit(self, kernel_id: str, image: str) -> c.CommitState:
@@ -159,7 +187,8 @@ class ContentService:
         committing = self._services.backend.commit(row.container or "", image)
         timeout = self._services.settings.commit_timeout
         extra = math.inf if timeout is None else timeout
-        digest = await ask(self._services, committing, "commit", extra=extra)
+        asking = ask(self._services, committing, "commit", extra=extra)
+        digest = await self._while_it_runs(row.kernel_id, asking)
         self._note(row.kernel_id, status="done", digest=str(digest))
 
     def _committed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
@@ -172,8 +201,11 @@ class ContentService:
             self._note(kernel_id, status="failed", error=why)
 
     def _note(self, kernel_id: str, **changes: object) -> None:
-        state = self._commits[kernel_id]
+        state = self._commits.pop(kernel_id)
         self._commits[kernel_id] = state.model_copy(update={**changes, "ended_at": clock.wall()})
+        ended = [each for each in self._commits if each not in self._committing]
+        for oldest in ended[:-_REMEMBERED]:
+            del self._commits[oldest]
 
     async def commit_state(self, kernel_id: str) -> c.CommitState:
         """Say what became of the last commit of a kernel since the agent began."""

@@ -95,7 +95,7 @@ class Pulls:
         try:
             async with asyncio.timeout(timeout):
                 async with contextlib.aclosing(
-                    progress_of(self._backend.pull_image(name))
+                    progress_of(self._backend.pull_image(name), plugin, "pull_image")
                 ) as items:
                     async for progress in items:
                         pull.tell(progress)
@@ -120,7 +120,7 @@ class Pulls:
 
 
 async def progress_of(
-    items: AsyncIterator[Mapping[str, Any]],
+    items: AsyncIterator[Mapping[str, Any]], backend: str, stage: str
 ) -> AsyncGenerator[PullProgress, None]:
     """Check what a backend tells of a pull or a push.
 
@@ -133,9 +133,9 @@ async def progress_of(
                 yield PullProgress.model_validate(item)
             except ValidationError as exc:
                 raise PluginContractBroken(
-                    f"the backend told {item!r} of an image, which is no progress",
-                    plugin="backend",
-                    stage="pull_image",
+                    f"backend {backend!r} told {item!r} of an image, which is no progress",
+                    plugin=backend,
+                    stage=stage,
                 ) from exc
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from agent_core.contracts.errors import AgentError, DeadlineExceeded, InvalidArgument
+from agent_core.contracts.errors import Busy, DeadlineExceeded, InvalidArgument
 from agent_core.wire.content import UploadFile, UploadState
 
 PIECES: Final = 4
@@ -16,7 +16,7 @@ AT_ONCE: Final = 64
 """Uploads at a time."""
 
 IDLE: Final = 60.0
-"""Seconds that an upload may rest before it is given up."""
+"""Seconds that an upload may rest, on either side, before it is given up."""
 
 Unpack = Callable[[AsyncIterator[bytes]], Awaitable[None]]
 """Takes a tar stream to its end."""
@@ -28,24 +28,40 @@ class _Upload:
     def __init__(self, unpack: Unpack) -> None:
         self.taken = 0
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES)
+        self._timer: asyncio.TimerHandle | None = None
+        self._rested = False
         self.task: asyncio.Future[None] = asyncio.ensure_future(self._run(unpack))
+        self._stir()
 
     async def _run(self, unpack: Unpack) -> None:
-        await unpack(self._pieces())
+        try:
+            await unpack(self._pieces())
+        except asyncio.CancelledError:
+            if not self._rested:
+                raise
+            raise DeadlineExceeded(f"an upload did not go on for {IDLE:g} s") from None
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _stir(self) -> None:
+        """Begin to count anew how long it rests."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(IDLE, self._give_up)
+
+    def _give_up(self) -> None:
+        self._rested = True
+        self.task.cancel()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        while True:
-            try:
-                async with asyncio.timeout(IDLE):
-                    piece = await self._queue.get()
-            except TimeoutError as exc:
-                raise DeadlineExceeded(f"nothing more came of an upload for {IDLE:g} s") from exc
-            if piece is None:
-                return
+        while (piece := await self._queue.get()) is not None:
+            self._stir()
             yield piece
 
     async def take(self, data: bytes, *, last: bool) -> None:
         """Take a piece; waits where what came before is not unpacked yet."""
+        self._stir()
         await self._put(data)
         self.taken += len(data)
         if last:
@@ -64,7 +80,9 @@ class _Upload:
         if self.task.done():
             self.task.result()
             if piece is not None:
-                raise InvalidArgument("the upload has ended before its last piece")
+                raise InvalidArgument(
+                    "the upload has ended before its last piece", hint="Send one whole tar archive."
+                )
 
 
 class Uploads:
@@ -72,6 +90,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._uploads: dict[tuple[str, str], _Upload] = {}
+        self._failed: dict[tuple[str, str], BaseException] = {}
 
     async def take(self, kernel_id: str, params: UploadFile, unpack: Unpack) -> UploadState:
         """Take one piece of an upload; the first one begins it.
@@ -83,6 +102,9 @@ class Uploads:
         key = (kernel_id, params.upload_id)
         upload = self._uploads.get(key)
         if upload is None:
+            failed = self._failed.pop(key, None)
+            if failed is not None and params.offset:  # one that begins anew is another upload
+                raise failed
             upload = self._begin(key, params, unpack)
         if params.offset != upload.taken:
             raise InvalidArgument(
@@ -99,24 +121,23 @@ class Uploads:
                 hint="Begin it again from offset 0.",
             )
         if len(self._uploads) >= AT_ONCE:
-            raise InvalidArgument(f"{AT_ONCE} uploads are under way already", hint="Wait for one.")
+            details = {"retry_after": 1.0}
+            raise Busy(f"{AT_ONCE} uploads are under way already", details=details)
         upload = self._uploads[key] = _Upload(unpack)
         upload.task.add_done_callback(lambda task: self._ended(key, task))
         return upload
 
     def _ended(self, key: tuple[str, str], task: asyncio.Future[None]) -> None:
         self._uploads.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever sends the next piece is told
-
-    async def end(self, kernel_id: str, error: AgentError | None = None) -> None:
-        """Give up the uploads of a kernel."""
-        tasks = [u.task for (owner, _), u in self._uploads.items() if owner == kernel_id]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # whoever sends the next piece is told
+            self._failed[key] = error
+            for oldest in [*self._failed][:-AT_ONCE]:
+                del self._failed[oldest]
 
     async def close(self) -> None:
         """Give up every upload: the agent stops."""
-        for kernel_id in {owner for owner, _ in self._uploads}:
-            await self.end(kernel_id)
+        tasks = [upload.task for upload in self._uploads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -441,3 +441,34 @@ def test_containers_that_have_ended_are_left_where_somebody_wants_to_look_at_the
     outcomes = [row.outcome for _ in range(2) for row in node.ask("fix_leaks")]
     assert outcomes[-1] == "given-back"
     node.clean()
+
+
+def test_a_copy_that_cannot_be_made_ends_at_once_and_says_why(dummy, tmp_path):
+    node = dummy().start()
+    big = tmp_path / "big"
+    big.write_bytes(bytes(8 << 20))
+    assert "no kernel" in node.agentctl("cp", str(big), "nobody:/x", code=1)
+    kernel = node.create()
+    node.ask("call_backend", "add-fault", {"step": "copy-in", "action": "fail", "message": "full"})
+    assert "full" in node.agentctl("cp", str(big), f"{kernel}:/x", code=1)
+    assert "cannot read" in node.agentctl("cp", "/proc/1/mem", f"{kernel}:/x", code=1)
+
+
+@pytest.mark.parametrize("step", ["copy-in", "commit"])
+def test_what_a_kernel_is_used_for_ends_with_it(dummy, step):
+    node = dummy().start()
+    node.ask("call_backend", "add-fault", {"step": step, "action": "hang"})
+    kernel = node.create()
+
+    async def ended(agent):
+        if step == "commit":
+            using = asyncio.ensure_future(agent.commit_kernel(kernel, "mine:1"))
+        else:
+            using = asyncio.ensure_future(agent.upload_file(kernel, "/x", _tar({"a": b"x"})))
+        while not (await agent.call_backend("list-faults"))["faults"][0]["struck"]:  # noqa: ASYNC110 - it is what we ask
+            await asyncio.sleep(0.01)
+        await agent.destroy_kernel(kernel)
+        await using
+
+    with pytest.raises(KernelFailed, match="meanwhile"):
+        node.talk(ended)

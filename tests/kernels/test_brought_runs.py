@@ -70,7 +70,7 @@ def run(body, *args, **kw):
     async def main():
         async with asyncio.timeout(DEADLINE):
             runner = Runner(*args, **kw)
-            return await body(BroughtRuns("k", runner), runner)
+            return await body(BroughtRuns("k", runner, "acme"), runner)
 
     return asyncio.run(main())
 

@@ -32,13 +32,14 @@ _OPEN_DEADLINE: Final = 60.0
 class BroughtRuns:
     """The runs of one incarnation whose backend brings its runner; implements `Execution`."""
 
-    __slots__ = ("_closed", "_detached", "_opening", "_runner", "_running", "kernel_id")
+    __slots__ = ("_backend", "_closed", "_detached", "_opening", "_runner", "_running", "kernel_id")
 
     offences = 0
     offence = ""
 
-    def __init__(self, kernel_id: str, runner: CodeRunner) -> None:
+    def __init__(self, kernel_id: str, runner: CodeRunner, backend: str) -> None:
         self.kernel_id = kernel_id
+        self._backend = backend
         self._runner = runner
         self._opening: asyncio.Task[None] | None = None
         self._running: dict[str, asyncio.Future[AgentError]] = {}
@@ -257,7 +258,7 @@ class BroughtRuns:
         except TimeoutError as exc:
             raise PluginTimeout(
                 f"the runner of kernel {self.kernel_id} did not answer {method} in {seconds:g} s",
-                plugin="backend",
+                plugin=self._backend,
                 stage=method,
             ) from exc
         except Exception as exc:
@@ -266,7 +267,7 @@ class BroughtRuns:
     def _broken(self, method: str, why: str) -> PluginContractBroken:
         return PluginContractBroken(
             f"the runner of kernel {self.kernel_id} failed in {method}: {why}",
-            plugin="backend",
+            plugin=self._backend,
             stage=method,
         )
 

@@ -27,7 +27,7 @@ def make_execution(
     if not backend.brings_runner:
         return Runs(kernel_id, incarnation, run_dir)
     context = RunnerContext(kernel_id, incarnation, container, _services(ports))
-    return BroughtRuns(kernel_id, backend.code_runner(context))
+    return BroughtRuns(kernel_id, backend.code_runner(context), backend.info.name)
 
 
 def _services(ports: tuple[PublishedPort, ...]) -> tuple[ServiceState, ...]:
