@@ -26,6 +26,7 @@ MEMBERS = [
     ROOT / "backends/agent-kernel-runner",
     ROOT / "backends/agent-backend-process",
     ROOT / "backends/agent-backend-dummy",
+    ROOT / "backends/agent-backend-docker",
     ROOT / "plugins/accel-mock",
     ROOT / "plugins/accel-cuda",
     ROOT / "plugins/scratch-hostdir",

@@ -140,6 +140,9 @@ class ContainerSpec:
         log_limit: Bytes of output to keep.
         ports: What is published on the host. A backend without the capability ``ports`` passes
             over them: the environment tells the processes to listen on the host's ports.
+        user: ``uid:gid`` of the processes, as numbers; empty for whom the backend takes.
+        hostname: The container's own host name, by which its peers on a network reach it; empty
+            for any.
     """
 
     name: str
@@ -152,6 +155,8 @@ class ContainerSpec:
     record: Mapping[str, Any] = field(default_factory=dict)
     log_limit: int = 10 << 20
     ports: tuple[PublishedPort, ...] = ()
+    user: str = ""
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True)
