@@ -8,10 +8,10 @@ import gc
 import os
 import signal
 import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -165,6 +165,7 @@ class Agent:
         records = host.records()
         infos = [record.info for record in records if record.info is not None]
         said = [*self._tables.unread({record.name for record in records}, infos)]
+        said += self._tables.unheard("backend", infos, _BACKEND_KEYS)
         for warning in said:
             log.warning(warning)
         return said
@@ -389,6 +390,14 @@ def _refuse_stranger(path: Path) -> None:
         raise PermissionError(errno.EPERM, f"{path} belongs to another user")
 
 
+_BACKEND_KEYS: Final = {
+    "network": "[container] alternative-bridge",
+    "swarm-enabled": "[container] swarm-enabled",
+    "log-driver": "[container-logs] driver",
+}
+"""What backends are told of the configuration, and where that stands in it."""
+
+
 def _plugin_tables(config: AgentConfig) -> PluginTables:
     """Give each plugin its own section, and say what of the agent's own concerns it."""
     tables = PluginTables(config.plugin, sections=config.sections)
@@ -401,5 +410,16 @@ def _plugin_tables(config: AgentConfig) -> PluginTables:
     )
     tables.offer("device:mem", reserved=resource.reserved_mem, overcommit=resource.mem_overcommit)
     root, state = str(config.container.scratch_root), str(config.paths.state / "scratch")
+    tables.offer("backend", **dict(_of_the_backend(config)))
     tables.offer("scratch", root=root, owner=config.agent.id, **{"state-dir": state})
     return tables
+
+
+def _of_the_backend(config: AgentConfig) -> Iterator[tuple[str, Any]]:
+    """Say to the backend what of the configuration only some of them can do, where it is set."""
+    if config.container.alternative_bridge is not None:
+        yield "network", config.container.alternative_bridge
+    if config.container.swarm_enabled:
+        yield "swarm-enabled", True
+    if config.container_logs.driver is not None:
+        yield "log-driver", config.container_logs.driver

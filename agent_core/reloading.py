@@ -17,6 +17,7 @@ from agent_core.contracts.errors import AgentError, Unsupported
 from agent_core.host.plugin_host import PluginHost
 from agent_core.kernels.cores import Cores
 from agent_core.kernels.services import Services, Settings
+from agent_core.kernels.user import User
 from agent_core.wire.models import Condition, Reloaded
 
 log = structlog.get_logger(__name__)
@@ -133,6 +134,7 @@ def settings_of(config: AgentConfig, run_root: Path, scratch_size: int | None) -
         run_root=run_root,
         scratch_size=scratch_size,
         look_interval=looks.interval if looks.enabled else None,
+        kernel_user=User.of(config.container.kernel_uid, config.container.kernel_gid),
     )
     return renewed(settings, config)
 

@@ -66,6 +66,15 @@ MEANINGS: Final[Mapping[str, str]] = {
     "container.port-reuse-cooldown-sec": (
         "how long a port that was given back rests before it is given again"
     ),
+    "container.kernel-uid": (
+        "the user that kernels run as, where the backend isolates them; -1: the agent's own"
+    ),
+    "container.kernel-gid": "the group that kernels run as, in the same way",
+    "container.alternative-bridge": (
+        "the network that kernels join instead of the backend's default one"
+    ),
+    "container.swarm-enabled": "sessions have networks over several nodes, by Docker Swarm",
+    "container-logs.driver": "how the backend keeps what kernels print",
     "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
     "resource.reserved-mem": "how much memory is kept from kernels",
     "resource.shared-cpu": (
@@ -159,7 +168,6 @@ LATER: Final[Mapping[str, str]] = {
     "agent.image-commit-path": "where committed images are written as files",
     "agent.abuse-report-path": "where reports of abuse by kernels are found",
     "agent.force-terminate-abusing-containers": "end kernels that are reported",
-    "agent.docker-mode": "how Docker runs here: natively, or in a virtual machine",
     "agent.agent-sock-port": "the port by which kernels call the agent",
     "agent.scaling-group-type": "what the node's group is for",
     "agent.utilization-metric.node.enable": "measure the node",
@@ -168,16 +176,8 @@ LATER: Final[Mapping[str, str]] = {
     "agent.utilization-metric.container.interval": "how often",
     "agent.utilization-metric.process.enable": "measure the kernels' processes",
     "agent.utilization-metric.process.interval": "how often",
-    "container.krunner-volumes": "volumes that hold the kernel runner, by distribution",
-    "container.kernel-uid": "the user that kernels run as",
-    "container.kernel-gid": "the group that kernels run as",
     "container.stats-type": "the one statistics plugin to load",
-    "container.alternative-bridge": "the network that kernels join instead of the default one",
-    "container.swarm-enabled": "networks over several nodes by Docker Swarm",
-    "container-logs.driver": "how Docker keeps what kernels print",
-    "container-logs.chunk-size": "how much of a log is sent at a time",
     "resource.reserved-disk": "how much disk is kept from kernels",
-    "resource.memory-align-size": "the unit in which memory is granted",
     "debug.kernel-runner": "the kernel runner's own debug output",
     "debug.enhanced-aiomonitor-task-info": "tell where each task of the agent was begun",
     "debug.log-stats": "log what is measured",
@@ -240,6 +240,8 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "plugins.allow": '["process", "cpu", "mem"]',
     "container.scratch-type": '"hostdir"',
     "container.runner": '"default"',
+    "container.alternative-bridge": '"kernels"',
+    "container-logs.driver": '"local"',
     "logging.console.colored": "true",
     "logging.file.path": '"/var/log/agent-core"',
     "api.push-timeout": '"1h"',

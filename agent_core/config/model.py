@@ -96,6 +96,7 @@ _ITEMS = Field(description="a list of entry-point names, distribution names or m
 Items = Annotated[tuple[str, ...], _ITEMS]
 OptionalItems = Annotated[tuple[str, ...] | None, _ITEMS]
 Text = Annotated[str, Field(description="a text")]
+Id = Annotated[int, Field(ge=-1, description="a numeric id; -1: the agent's own")]
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Location = Annotated[Path, BeforeValidator(_present), Field(description="a path")]
 Level = Annotated[
@@ -240,6 +241,10 @@ class ContainerSection(Section):
     advertised_host: HostName = ""
     port_range: PortRange = (30000, 31000)
     port_reuse_cooldown_sec: Pause = 60.0
+    kernel_uid: Id = -1
+    kernel_gid: Id = -1
+    alternative_bridge: Annotated[str, Field(min_length=1, description="a network")] | None = None
+    swarm_enabled: bool = False
 
     @property
     def reached_at(self) -> str:
@@ -320,6 +325,9 @@ class ContainerLogsSection(Section):
     """What kernels print: ``[container-logs]``."""
 
     max_length: Size = 10 << 20
+    driver: Annotated[
+        Literal["local", "json-file"] | None, Field(description="local or json-file")
+    ] = None
 
 
 class ApiSection(Section):

@@ -21,7 +21,6 @@ from agent_core.config.model import (
     OptionalItems,
     Section,
     Size,
-    Table,
     Text,
 )
 from agent_core.config.units import split_address
@@ -48,7 +47,6 @@ Ats = Annotated[
 ]
 Port = Annotated[int, Field(ge=0, le=65535, description="a TCP port, 0 to 65535")]
 Texts = Annotated[tuple[str, ...], Field(description="a list of texts")]
-Id = Annotated[int, Field(ge=-1, description="a numeric id; -1: the agent's own")]
 
 
 def _at(host: str, port: int) -> Address:
@@ -89,7 +87,6 @@ class LaterAgent(Section):
     image_commit_path: Location | None = None
     abuse_report_path: Location | None = None
     force_terminate_abusing_containers: bool = False
-    docker_mode: Text | None = None
     agent_sock_port: Port = 6007
     scaling_group_type: Annotated[
         Literal["compute", "storage"], Field(description="compute or storage")
@@ -100,19 +97,13 @@ class LaterAgent(Section):
 class LaterContainer(Section):
     """What a kernel is made of: ``[container]``."""
 
-    krunner_volumes: Table = Field(default_factory=dict)
-    kernel_uid: Id = -1
-    kernel_gid: Id = -1
     stats_type: Annotated[str, Field(min_length=1, description="the name of a plugin")] = "docker"
-    alternative_bridge: Text | None = None
-    swarm_enabled: bool = False
 
 
 class LaterResource(Section):
     """What of the node is kept from kernels: ``[resource]``."""
 
     reserved_disk: Size = 8 << 30
-    memory_align_size: Size = 16 << 20
 
 
 class LaterDebug(Section):
@@ -186,15 +177,6 @@ class WatcherSection(Section):
     soft_reset_available: bool = False
 
 
-class LaterContainerLogs(Section):
-    """What kernels print: ``[container-logs]``."""
-
-    driver: Annotated[Literal["local", "json-file"], Field(description="local or json-file")] = (
-        "local"
-    )
-    chunk_size: Size = 64 << 10
-
-
 class PyroscopeSection(Section):
     """Profiling continuously: ``[pyroscope]``."""
 
@@ -233,7 +215,6 @@ class PendingConfig(Section):
     resource: LaterResource = LaterResource.model_construct()
     debug: LaterDebug = LaterDebug.model_construct()
     logging: LaterLogging = LaterLogging.model_construct()
-    container_logs: LaterContainerLogs = LaterContainerLogs.model_construct()
     etcd: EtcdSection = EtcdSection.model_construct()
     redis: RedisSection = RedisSection.model_construct()
     watcher: WatcherSection = WatcherSection.model_construct()
@@ -242,7 +223,10 @@ class PendingConfig(Section):
     service_discovery: DiscoverySection = DiscoverySection.model_construct()
 
 
-CONTAINERS: Final = "the Docker backend"
+ABUSE: Final = "reports of abuse"
+ASKING: Final = "services for kernels"
+ARCHIVES: Final = "images as files"
+NETWORKS: Final = "network plugins"
 CLUSTER: Final = "joining a cluster"
 HTTP: Final = "the HTTP services"
 RUNNER: Final = "a later kernel runner"
@@ -256,6 +240,14 @@ _AGENT: Final[Mapping[str, str]] = {
     "ssl-enabled": HTTP,
     "ssl-cert": HTTP,
     "ssl-key": HTTP,
+    "metadata-server-bind-host": ASKING,
+    "metadata-server-port": ASKING,
+    "agent-sock-port": ASKING,
+    "allow-network-plugins": NETWORKS,
+    "block-network-plugins": NETWORKS,
+    "image-commit-path": ARCHIVES,
+    "abuse-report-path": ABUSE,
+    "force-terminate-abusing-containers": ABUSE,
     "mount-path": STORAGE,
     "mount-path-uid-gid": STORAGE,
     "cohabiting-storage-proxy": STORAGE,
@@ -266,18 +258,13 @@ _AGENT: Final[Mapping[str, str]] = {
 
 FEATURES: Final[Mapping[KeyPath, str]] = {
     **{("agent", key): feature for key, feature in _AGENT.items()},
-    ("agent",): CONTAINERS,
-    ("container",): CONTAINERS,
     ("container", "stats-type"): STATISTICS,
-    ("container-logs",): CONTAINERS,
     ("resource", "reserved-disk"): STORAGE,
-    ("resource", "memory-align-size"): CONTAINERS,
     ("debug", "enhanced-aiomonitor-task-info"): HTTP,
     ("debug", "kernel-runner"): RUNNER,
     ("debug", "log-stats"): STATISTICS,
     ("debug", "log-heartbeats"): CLUSTER,
     ("debug", "heartbeat-interval"): CLUSTER,
-    ("debug",): CONTAINERS,
     ("logging",): TELEMETRY,
     ("etcd",): CLUSTER,
     ("redis",): CLUSTER,

@@ -50,10 +50,20 @@ _POLLING = Refusal(
 REFUSED: Final[Mapping[KeyPath, Refusal]] = {
     ("agent", "aiomonitor-termui-port"): _CONSOLE,
     ("agent", "aiomonitor-webui-port"): _CONSOLE,
+    ("agent", "docker-mode"): Refusal(
+        "the engine and the agent share this node's files",
+        "leave it out; [plugin.docker] host is where the engine listens",
+        harmless=("native",),
+    ),
     ("agent", "rpc-auth-manager-public-key"): _KEYS,
     ("agent", "rpc-auth-agent-keypair"): _KEYS,
     ("container", "sandbox-type"): _JAIL._replace(harmless=("docker",)),
     ("container", "jail-args"): _JAIL._replace(harmless=([],)),
+    ("container", "krunner-volumes"): Refusal(
+        "the kernel runner is not kept in volumes",
+        "leave it out; `agentctl runner build` makes it, and every kernel has it mounted",
+        harmless=({},),
+    ),
     ("container", "scratch-nfs-address"): _NFS,
     ("container", "scratch-nfs-options"): _NFS,
     ("resource", "allocation-mode"): Refusal(
@@ -70,6 +80,16 @@ REFUSED: Final[Mapping[KeyPath, Refusal]] = {
         "all slots of a kernel are decided together, so there is no order among them",
         "leave it out",
         harmless=(["cuda", "rocm", "tpu", "cpu", "mem"],),
+    ),
+    ("resource", "memory-align-size"): Refusal(
+        "memory is granted to the byte, as it was asked for",
+        "leave it out",
+        harmless=("16M",),
+    ),
+    ("container-logs", "chunk-size"): Refusal(
+        "logs are streamed as they come",
+        "leave it out; max-length bounds what is kept",
+        harmless=("64K",),
     ),
     ("resource", "affinity-policy"): Refusal(
         "a kernel is always kept to the fewest NUMA nodes that hold it",

@@ -89,6 +89,22 @@ class PluginTables:
         for section in sorted(self.sections.keys() - read):
             yield f"[{section}] has no effect: no plugin that is loaded reads it"
 
+    def unheard(
+        self, kind: str, infos: Iterable[PluginInfo], places: Mapping[str, str]
+    ) -> Iterator[str]:
+        """Name what was said to the plugins of a kind that none of them knows.
+
+        Args:
+            kind: The kind that it was offered to.
+            infos: The plugins that are loaded.
+            places: Where in the configuration each offered key stands.
+        """
+        of_kind = [info for info in infos if info.kind == kind]
+        known = {key for info in of_kind for key in info.config_schema.get("properties", {})}
+        names = ", ".join(repr(info.name) for info in of_kind)
+        for key in sorted(self.offered.get(kind, {}).keys() - known):
+            yield f"{places.get(key, key)} has no effect: {kind} {names} knows none"
+
 
 def _are_stand_ins(values: object) -> TypeGuard[Mapping[str, Table]]:
     return (

@@ -19,6 +19,7 @@ from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.sharing import Sharing
 from agent_core.kernels.turns import Turns
+from agent_core.kernels.user import OWN, User
 from agent_core.ledger import Ledger
 from agent_core.resources.allocator import Allocator
 
@@ -51,6 +52,7 @@ class Settings:
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
         keep_ended: Whether containers that have ended are left to be looked at.
+        kernel_user: As whom kernels run, where the backend isolates them.
     """
 
     agent_id: str
@@ -75,6 +77,7 @@ class Settings:
     log_alloc_map: bool = False
     log_backend_events: bool = False
     keep_ended: bool = False
+    kernel_user: User = OWN
 
     def renew(self, other: Settings) -> None:
         """Take over what another one says."""

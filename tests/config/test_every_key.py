@@ -126,6 +126,23 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "container.scratch-type": ('"x"', lambda c: c.selection.scratch, "x"),
     "container.scratch-root": ('"/s"', offered("scratch", "root"), "/s"),
     "container.runner": ('"x"', lambda c: c.selection.runner, "x"),
+    "container.kernel-uid": ("1234", lambda c: settings(c).kernel_user.uid, 1234),
+    "container.kernel-gid": ("1234", lambda c: settings(c).kernel_user.gid, 1234),
+    "container.alternative-bridge": (
+        '"kernels"',
+        lambda c: _plugin_tables(c).offered.get("backend", {}).get("network"),
+        "kernels",
+    ),
+    "container.swarm-enabled": (
+        "true",
+        lambda c: _plugin_tables(c).offered.get("backend", {}).get("swarm-enabled"),
+        True,
+    ),
+    "container-logs.driver": (
+        '"json-file"',
+        lambda c: _plugin_tables(c).offered.get("backend", {}).get("log-driver"),
+        "json-file",
+    ),
     "container.stop-grace": ("3", lambda c: settings(c).stop_grace, 3),
     "container.bind-host": ('"10.0.0.9"', lambda c: settings(c).advertised_host, "10.0.0.9"),
     "container.advertised-host": ('"n"', lambda c: settings(c).advertised_host, "n"),

@@ -193,7 +193,7 @@ mock = 3
     assert "512M" in str(hints["container.scratch-size"])
 
 
-@pytest.mark.parametrize("key", ["port-range", "krunner-volumes"])
+@pytest.mark.parametrize("key", ["port-range", "stats-type"])
 def test_a_known_key_in_the_wrong_table_is_told_where_it_belongs(write: Write, key: str) -> None:
     (fault,) = faults_of(write(f"[agent]\n{key} = [1, 2]\n"))
     assert fault["what"] == "is an unknown key"

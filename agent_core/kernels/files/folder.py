@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from agent_core.failpoints import Effect
+from agent_core.kernels.user import OWN, User
 
 PUT = Effect("config-file", "a file of a kernel's config directory takes its place")
 
@@ -33,33 +34,35 @@ class File:
     mode: int = OPEN
 
 
-def put_files(directory: Path, files: Iterable[File]) -> None:
-    """Write files, each beside its place first; repeating it changes nothing.
+def put_files(directory: Path, files: Iterable[File], user: User = OWN) -> None:
+    """Write files of a user, each beside its place first; repeating it changes nothing.
 
     Raises:
         OSError: when that is not possible; what has its place stays as it was.
     """
     with _opened(str(directory), None) as top:
         for file in files:
-            _put(file, top)
+            _put(file, top, user)
 
 
-def _put(file: File, top: int) -> None:
+def _put(file: File, top: int, user: User) -> None:
     *folders, name = PurePosixPath(file.path).parts
     if not folders:
-        _put_into(top, name, file)
+        _put_into(top, name, file, user)
         return
     with suppress(FileExistsError):
         os.mkdir(folders[0], 0o755, dir_fd=top)
     with _opened(folders[0], top) as folder:
-        _put_into(folder, name, file)
+        user.own_open(folder)
+        _put_into(folder, name, file, user)
 
 
-def _put_into(folder: int, name: str, file: File) -> None:
+def _put_into(folder: int, name: str, file: File, user: User) -> None:
     beside = f".{name}.new"  # one name: what a crash has left there is replaced
     written = _fresh(beside, folder)
     try:
         _write(written, file.content)
+        user.own_open(written)
         if file.mode != PRIVATE:
             os.fchmod(written, file.mode)
     finally:

@@ -18,6 +18,7 @@ Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 PEERS: Final = 8
 """Connections of one kernel at a time: descriptors of the agent that its code can take."""
 
+_FOR_ALL: Final = 0o666
 _BACKLOG: Final = 16
 _PAUSE: Final = 0.1
 _NO_DESCRIPTOR: Final = 1.0
@@ -58,6 +59,8 @@ class Door:
         self._listener = listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
         listener.bind(str(self._path))
+        # Its directory lets in nobody but the kernel's user, who may be another than the agent's.
+        self._path.chmod(_FOR_ALL)
         listener.listen(_BACKLOG)
         self._attend()
 

@@ -15,8 +15,9 @@ from agent_core.kernels.files.contents import files_of
 from agent_core.kernels.files.folder import put_files
 from agent_core.kernels.files.resource import left_out
 from agent_core.kernels.key_pairs import KeyPair
-from agent_core.kernels.launching import CONFIG, launch_of, paths_of
+from agent_core.kernels.launching import CONFIG, RESULTS, WORK, launch_of, own_edits, paths_of
 from agent_core.kernels.steps.base import Step
+from agent_core.kernels.user import User
 from agent_core.ledger import HoldRow
 
 MAKE = Effect("ssh-key-make", "a session's SSH key pair is made, or kept as it was given")
@@ -68,7 +69,8 @@ class ConfigFilesStep(Step):
         if (directory := _folder(build)) is None:
             return
         async with asyncio.timeout(self.services.settings.call_timeout):
-            await asyncio.to_thread(_put, build, directory, pair)
+            user = self.services.settings.kernel_user
+            await asyncio.to_thread(_put, build, directory, pair, user)
 
     def _assemble(self, build: Assembly) -> None:
         services = self.services
@@ -76,6 +78,8 @@ class ConfigFilesStep(Step):
         build.launch = launch_of(services, build, build.paths)
         mounts = ContainerEdits(mounts=build.launch.mounts)
         build.edits = build.edits | MergedEdits.of("runner", mounts)
+        own = own_edits(build, build.paths)
+        build.edits = build.edits | MergedEdits.of("agent", own)
         build.env = environment_of(services, build)
         build.warnings += [*overridden(build), *left_out(build)]
 
@@ -117,8 +121,10 @@ def _none(_: Assembly) -> None:
     """Find no pair: a kernel that is its whole session needs none."""
 
 
-def _put(build: Assembly, directory: Path, pair: _Pair) -> None:
+def _put(build: Assembly, directory: Path, pair: _Pair, user: User) -> None:
     try:
-        put_files(directory, files_of(build, pair(build)))
+        (directory / RESULTS).mkdir(mode=0o700, exist_ok=True)
+        put_files(directory, files_of(build, pair(build)), user)
+        user.own(directory, directory / RESULTS, directory.parent / WORK)
     except OSError as exc:
         raise KernelFailed(f"cannot write the config files: {exc}") from exc

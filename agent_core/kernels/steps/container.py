@@ -55,6 +55,8 @@ class ContainerStep(Step):
             record=self._record(build),
             log_limit=settings.log_limit,
             ports=build.ports,
+            user=str(settings.kernel_user),
+            hostname=build.spec.cluster.host,
         )
         tell_kernel_config(self.services, build.spec.kernel_id, spec)
         with CREATE:

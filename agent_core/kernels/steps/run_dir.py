@@ -48,6 +48,7 @@ class RunDirStep(Step):
         with MAKE:
             build.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             await build.runs.open()
+            self.services.settings.kernel_user.own(build.run_dir)
 
     async def give_back(self, hold: HoldRow) -> None:
         """Remove the directory with the socket."""
