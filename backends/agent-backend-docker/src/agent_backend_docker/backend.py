@@ -239,7 +239,7 @@ class DockerBackend(ContainerBackend):
         shown = await self._containers.shown(name)
         state = shown.get("State", {})
         if state_of(state) is ContainerState.RUNNING:
-            found = await asyncio.to_thread(handles_of, int(state.get("Pid", 0)))
+            found = await asyncio.to_thread(handles_of, int(state.get("Pid", 0)), str(shown["Id"]))
             if found is not None:
                 return shown, found
         raise NotFound(f"container {name!r} does not run")

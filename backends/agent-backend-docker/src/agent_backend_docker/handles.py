@@ -14,15 +14,18 @@ _START_TIME: Final = 19
 """The place of the start time among the fields of /proc/PID/stat behind the command's name."""
 
 
-def handles_of(pid: int) -> Handles | None:
-    """Name what belongs to a container by its first process; None when that has gone.
+def handles_of(pid: int, container: str) -> Handles | None:
+    """Name what belongs to a container by its first process and its id; None when that has gone.
 
-    Its processes are those of its cgroup, which none of them can leave.
+    Its processes are those of its cgroup, which none of them can leave. A process that has ended
+    stands in the cgroup of the whole host: only what bears the container's id is its own.
     """
     try:
         start = _start_time(pid)
-        cgroups = cgroups_of(pid)
+        cgroups = {k: path for k, path in cgroups_of(pid).items() if container in path}
     except (OSError, ValueError):
+        return None
+    if not cgroups:
         return None
     return Handles(pid, start, cgroups, tuple(sorted({pid, *_members(cgroups)})))
 

@@ -1,0 +1,210 @@
+"""Engines that hang, stop, restart, answer wrongly or in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from agent_backend_docker.backend import DockerBackend
+from agent_backend_docker.turns import Turns
+from aiohttp import ClientSession, UnixConnector, web
+
+from agent_core.contracts.backend import ContainerState, Presence
+from agent_core.contracts.errors import (
+    Conflict,
+    KernelFailed,
+    PluginTimeout,
+    PluginUnavailable,
+)
+from agent_core.testing.backend_bench import Bench, Setting
+
+pytestmark = pytest.mark.requires("docker")
+
+STAY = ("/bin/sh", "-c", "trap 'exit 7' TERM; echo ready-to-go; sleep 600 & wait")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a check with a bench on an engine's socket."""
+
+    def run(check, socket, **options):
+        config = {"host": f"unix://{socket}", "deadline": 5, **options}
+        env = {"PATH": "/bin"}
+        setting = Setting(DockerBackend, config, tmp_path, "busybox:latest", env, "/tmp", 100)
+        setting.run(check)
+
+    return run
+
+
+async def in_thread(function, *arguments):
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def test_an_engine_that_hangs_makes_nothing_known_and_nothing_wait_for_ever(own_engine, run):
+    engine = own_engine()
+
+    async def check(bench: Bench):
+        spec = await bench.ready(STAY)
+        engine.hang()
+        try:
+            seen = await bench.inspect(spec)
+            assert seen.presence is Presence.UNKNOWN
+            assert "not answered" in seen.reason
+            with pytest.raises(PluginTimeout):
+                await bench.backend.list(bench.owner)
+        finally:
+            engine.go_on()
+        assert (await bench.inspect(spec)).state is ContainerState.RUNNING
+
+    run(check, engine.socket, deadline=0.5)
+
+
+@pytest.mark.parametrize("live_restore", [True, False])
+def test_an_engine_that_is_stopped_and_started_is_the_same_to_its_client(
+    own_engine, run, live_restore
+):
+    engine = own_engine(**{"live-restore": live_restore})
+
+    async def check(bench: Bench):
+        async with bench.events(None) as told:
+            spec = await bench.ready(STAY)
+            cursor = (await told(spec)).cursor
+            assert ("go on" in bench.backend.facts()["restarts"]) is live_restore
+        broken = asyncio.ensure_future(anext(bench.backend.events(cursor)))
+        await asyncio.sleep(0)
+        await in_thread(engine.stop_dockerd)
+        with pytest.raises(PluginUnavailable):
+            await broken
+        seen = await bench.inspect(spec)
+        assert seen.presence is Presence.UNKNOWN
+        assert "answers no more" in seen.reason or "not there" in seen.reason
+        await in_thread(engine.start_dockerd)
+        seen = await bench.inspect(spec)
+        if live_restore:
+            assert seen.state is ContainerState.RUNNING
+            await bench.backend.stop(spec.name, 10)
+        async with bench.events(cursor) as told:
+            while (event := await told(spec)).kind != "exited":
+                pass
+        assert event.exit is not None
+        assert event.exit.code == 7
+        assert (await bench.inspect(spec)).state is ContainerState.EXITED
+
+    run(check, engine.socket)
+
+
+def test_an_engine_that_was_killed_is_found_again_with_what_ran_in_it(own_engine, run):
+    engine = own_engine(**{"live-restore": True})
+
+    async def check(bench: Bench):
+        spec = await bench.ready(STAY, record={"a": 1})
+        before = await bench.backend.handles(spec.name)
+        await in_thread(engine.stop_dockerd, signal.SIGKILL)
+        await in_thread(engine.start_dockerd)
+        listed = await bench.backend.list(bench.owner)
+        assert [(seen.name, seen.record) for seen in listed] == [(spec.name, {"a": 1})]
+        assert await bench.backend.handles(spec.name) == before
+
+    run(check, engine.socket)
+
+
+def test_no_engine_at_all_is_told_with_what_to_do(run, tmp_path):
+    async def check(_):
+        raise AssertionError("this backend should not have started")
+
+    with pytest.raises(PluginUnavailable) as absent:
+        run(check, tmp_path / "none.sock")
+    assert "none.sock is not there" in absent.value.message
+    assert "Start the engine" in str(absent.value.hint)
+
+
+@asynccontextmanager
+async def between(engine, socket, answer):
+    """Stand between client and engine; `answer` may say something else than the engine did."""
+    connector = UnixConnector(str(engine.socket))
+
+    async def handle(request):
+        body = await request.read()
+        async with session.request(
+            request.method, f"http://localhost{request.rel_url}", data=body, headers=request.headers
+        ) as response:
+            said = await response.read()
+            status, said = answer(request, response.status, said)
+            return web.Response(status=status, body=said, content_type="application/json")
+
+    async with ClientSession(connector=connector) as session:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.UnixSite(runner, str(socket)).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [500, 409])
+def test_a_create_that_was_refused_and_is_there_all_the_same_is_taken(engine, tmp_path, status):
+    def answer(request, real, said):
+        if request.path.endswith("/containers/create"):
+            return status, b'{"message": "something went wrong"}'
+        return real, said
+
+    async def check():
+        socket = tmp_path / "between.sock"
+        async with between(engine, socket, answer):
+            config = {"host": f"unix://{socket}"}
+            setting = Setting(DockerBackend, config, tmp_path, "busybox:latest", {"PATH": "/bin"})
+            async with Bench(setting) as bench:
+                spec = await bench.started(STAY)
+                assert (await bench.inspect(spec)).state is ContainerState.RUNNING
+                with pytest.raises(Conflict):
+                    await bench.backend.create(replace(spec, argv=("/bin/true",)))
+
+    asyncio.run(check())
+
+
+def test_a_create_that_failed_and_is_not_there_is_told(engine, tmp_path):
+    def answer(request, real, said):
+        if request.path.endswith("/containers/create"):
+            return 500, b'{"message": "the disk is made of cheese"}'
+        if request.path.endswith("/json") and "conformance" in request.path:
+            return 404, b'{"message": "no such container"}'
+        return real, said
+
+    async def check():
+        socket = tmp_path / "between.sock"
+        async with between(engine, socket, answer):
+            config = {"host": f"unix://{socket}"}
+            setting = Setting(DockerBackend, config, tmp_path, "busybox:latest", {"PATH": "/bin"})
+            async with Bench(setting) as bench:
+                with pytest.raises(KernelFailed, match="made of cheese"):
+                    await bench.created(STAY)
+
+    asyncio.run(check())
+
+
+def test_what_takes_long_gives_its_turn_to_the_next():
+    async def check():
+        turns = Turns(1, patience=0.05)
+        hang, began = asyncio.Event(), asyncio.Event()
+
+        async def hanging():
+            async with turns.turn():
+                began.set()
+                await hang.wait()
+
+        slow = asyncio.create_task(hanging())
+        await began.wait()
+        async with asyncio.timeout(10), turns.turn():
+            assert not slow.done()
+        hang.set()
+        await slow
+        async with asyncio.timeout(10), turns.turn():
+            assert slow.done()
+
+    asyncio.run(check())
