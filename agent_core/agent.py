@@ -38,6 +38,7 @@ from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
+from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services
 from agent_core.kernels.turns import Turns
@@ -121,6 +122,7 @@ class Agent:
         self._services = await self._compose(host, ledger, run_root)
         owners = Owners(self._services)
         self._stack.push_async_callback(self._services.pulls.close)
+        self._stack.push_async_callback(self._services.bundle.close)
         self._stack.push_async_callback(owners.stop)
         faults = await adopt_all(self._services, owners)
         notices = [f"{notice.message} ({notice.hint})" for notice in host.notices]
@@ -201,6 +203,7 @@ class Agent:
             pool,
             Pulls(backend, lambda: settings.pull_timeout),
             KeyPairs(config.paths.state / "session-keys"),
+            RunnerBundle(runner if _hides_the_host(backend) else None, config.paths.bundles),
             turns=Turns(config.agent.kernel_creation_concurrency),
             stray_workers=host.stray_workers,
         )
@@ -265,6 +268,7 @@ class Agent:
             "backend events": watching.follow(),
             "kernels": watching.look(),
             "strangers": watching.survey(),
+            "bundle": self._services.bundle.prepare(),
             "devices": _each(
                 self._config.resource.device_interval,
                 self._services.devices.refresh,
@@ -413,6 +417,11 @@ def _plugin_tables(config: AgentConfig) -> PluginTables:
     tables.offer("backend", **dict(_of_the_backend(config)))
     tables.offer("scratch", root=root, owner=config.agent.id, **{"state-dir": state})
     return tables
+
+
+def _hides_the_host(backend: ContainerBackend) -> bool:
+    """Say whether kernels see none of this host's files, so that their runner is given to them."""
+    return backend.capabilities().get("isolation") is Support.YES
 
 
 def _of_the_backend(config: AgentConfig) -> Iterator[tuple[str, Any]]:

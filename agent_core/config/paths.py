@@ -38,6 +38,11 @@ class AgentPaths(NamedTuple):
         return self.state / "keys"
 
     @property
+    def bundles(self) -> Path:
+        """Where the kernel runner is made that containers have mounted."""
+        return self.state / "runner"
+
+    @property
     def scratches(self) -> Path:
         """A place for scratch storage, for those who want it beside the state."""
         return self.state / "scratches"

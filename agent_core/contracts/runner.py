@@ -122,6 +122,8 @@ class LaunchContext:
         state_dir: A directory of the kernel for results that must survive, as the kernel sees it.
         runtime_type: Of the image's labels: ``python`` or ``shell``.
         runtime_path: The image's interpreter, as the kernel sees it.
+        runner_dir: Where the kernel sees what `KernelRunner.bundle` made; empty where it sees the
+            host's own files.
     """
 
     kernel_id: str
@@ -131,6 +133,7 @@ class LaunchContext:
     state_dir: str
     runtime_type: str
     runtime_path: str
+    runner_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,30 @@ class KernelRunner(Plugin):
     def launch(self, context: LaunchContext) -> Launch:
         """Say how to start the runner in a kernel: pure, without any side effect."""
         raise NotImplementedError
+
+    def bundle(self, directory: str, *, anew: bool = False) -> str:
+        """Make what kernels have mounted that see none of this host's files; return where it is.
+
+        Called in a thread before the first `launch` with a ``runner_dir``, and idempotent: what is
+        there and whole is taken as it is. It is made beside its place, so that one which was cut
+        short is never taken for a whole one.
+
+        Args:
+            directory: Where it may keep such things; the same at each call.
+            anew: Whether it is made again in any case.
+
+        Raises:
+            Unsupported: when this runner starts in such kernels with nothing of its own, or not at
+                all; the default.
+        """
+        raise Unsupported(f"runner {self.info.name!r} does not start where no host's file is seen")
+
+    def bundle_faults(self, directory: str, *, thorough: bool = False) -> Sequence[str]:
+        """Say what is wrong with what `bundle` made; thoroughly to its last byte.
+
+        An empty list means that all is well, or that there is nothing of the kind.
+        """
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

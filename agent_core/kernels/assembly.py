@@ -41,6 +41,7 @@ class Assembly:
     ports: tuple[PublishedPort, ...] = ()
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)
+    bundle: str = ""
     paths: Paths | None = None
     launch: Launch | None = None
     env: Mapping[str, str] = field(default_factory=dict)

@@ -34,7 +34,7 @@ def _on_the_host(build: Assembly) -> Paths:
     return Paths(
         scratch=scratch,
         config=str(Path(scratch) / CONFIG) if scratch else "",
-        runner="",
+        runner=build.bundle,
         run=str(build.run_dir),
     )
 
@@ -54,6 +54,7 @@ def own_edits(build: Assembly, seen: Paths) -> ContainerEdits:
         Mount(host.config, seen.config),
         Mount(f"{host.config}/{RESULTS}", f"{seen.config}/{RESULTS}", Permission.RW),
         Mount(host.run, seen.run),
+        *((Mount(host.runner, seen.runner),) if host.runner else ()),
     )
     return ContainerEdits(labels=labels, mounts=mounts)
 
@@ -71,5 +72,6 @@ def launch_of(services: Services, build: Assembly, paths: Paths) -> Launch:
         state_dir=str(Path(paths.config) / RESULTS),
         runtime_type=labels.get(RUNTIME_TYPE, "shell"),
         runtime_path=labels.get(RUNTIME_PATH, "/bin/sh"),
+        runner_dir=paths.runner,
     )
     return services.runner.launch(context)

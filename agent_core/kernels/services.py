@@ -17,6 +17,7 @@ from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
+from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.sharing import Sharing
 from agent_core.kernels.turns import Turns
 from agent_core.kernels.user import OWN, User
@@ -98,6 +99,7 @@ class Services:
 
     Attributes:
         runner: What starts in each container; None where the backend brings its own.
+        bundle: What the containers have mounted of it.
     """
 
     settings: Settings
@@ -112,6 +114,7 @@ class Services:
     ports: PortPool
     pulls: Pulls
     key_pairs: KeyPairs
+    bundle: RunnerBundle
     turns: Turns = field(default_factory=Turns)
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)

@@ -22,6 +22,7 @@ from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
+from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.watching import Watching
@@ -88,6 +89,7 @@ class World:
             PortPool(self.ports, cooldown=self.cooldown, obstacle=self._obstacle, now=self._now),
             Pulls(self.backend, lambda: 10.0),
             KeyPairs(self.root / "ssh-keys"),
+            RunnerBundle(None, self.root / "bundles"),
         )
         self.owners = Owners(self.services)
         self.kernels = KernelService(self.services, self.owners)

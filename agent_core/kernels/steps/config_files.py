@@ -47,6 +47,7 @@ class ConfigFilesStep(Step):
 
     async def take(self, build: Assembly) -> None:
         """Assemble the environment and write the files."""
+        build.bundle = await self.services.bundle.path()
         if not _has_pair(build):
             await self._write(build, _none)
         elif await self._is_first(build):
@@ -56,6 +57,7 @@ class ConfigFilesStep(Step):
 
     async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
         """Write them anew; the pair stays, also one that its giver alone knew."""
+        build.bundle = await self.services.bundle.path()
         await self._write(build, self._pair)
 
     async def give_back(self, hold: HoldRow) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from agent_core.contracts.errors import Unsupported
+from agent_core.contracts.errors import PluginError, Unsupported
 from agent_core.contracts.info import PluginInfo
 from agent_core.contracts.runner import KernelRunner, Launch, LaunchContext
 from agent_core.hookspecs import hookimpl
 
-RUNTIME_TYPES: Final = ("python", "shell")
-"""The runtime types of images that this runner can run code in."""
+from agent_kernel_runner.bundle.places import DAEMON, python_of
+
+RUNTIME_TYPES: Final = ("python", "shell", "app")
+"""The runtime types of images that this runner can run code in; an app is started by commands."""
 
 _DAEMON = Path(__file__).parent / "daemon" / "__main__.py"
 _SCHEMA: Final = {
@@ -32,7 +34,7 @@ _SCHEMA: Final = {
 
 
 class DefaultRunner(KernelRunner):
-    """Starts the runner daemon with the agent's own interpreter, from this package's directory."""
+    """Starts the runner daemon: with the agent's own interpreter, or with that of the bundle."""
 
     info: ClassVar[PluginInfo] = PluginInfo(
         kind="runner",
@@ -60,10 +62,50 @@ class DefaultRunner(KernelRunner):
                 f" in kernel {context.kernel_id}",
                 hint=f"Use an image whose runtime type is one of {', '.join(RUNTIME_TYPES)}.",
             )
-        settings = {**asdict(context), "interrupt_grace": self._grace}
+        kind = "shell" if context.runtime_type == "app" else context.runtime_type
+        settings = {**asdict(context), "runtime_type": kind, "interrupt_grace": self._grace}
         words = (f"{name}={value}" for name, value in settings.items())
+        python, daemon = self._programs(context.runner_dir)
         # Isolated and without site: no package and no variable of the image reaches the daemon.
-        return Launch(argv=(sys.executable, "-I", "-S", str(_DAEMON), *words))
+        return Launch(argv=(*python, "-I", "-S", daemon, *words))
+
+    def _programs(self, bundle: str) -> tuple[tuple[str, ...], str]:
+        """Name the interpreter and the daemon, as a kernel sees them."""
+        if not bundle:
+            return (sys.executable,), str(_DAEMON)
+        return tuple(python_of(bundle)), f"{bundle}/{DAEMON}"
+
+    def bundle(self, directory: str, *, anew: bool = False) -> str:
+        """Make the bundle of the agent's own Python and this daemon.
+
+        Raises:
+            Unsupported: when this Python cannot be bundled.
+            PluginError: when it cannot be written.
+        """
+        from agent_kernel_runner.bundle.building import ensure
+        from agent_kernel_runner.bundle.elf import UnfitProgram
+
+        try:
+            return str(ensure(Path(directory), anew=anew))
+        except UnfitProgram as exc:
+            raise Unsupported(
+                f"the runner cannot be bundled: {exc}",
+                hint="Run the agent with a Python that is linked dynamically, such as Debian's.",
+            ) from exc
+        except OSError as exc:
+            raise PluginError(
+                f"the runner's bundle cannot be written: {exc}",
+                plugin=self.info.name,
+                stage="bundle",
+                hint=f"Make room and rights in {directory}, then `agentctl runner build`.",
+            ) from exc
+
+    def bundle_faults(self, directory: str, *, thorough: bool = False) -> Sequence[str]:
+        """Compare the bundle with its manifest."""
+        from agent_kernel_runner.bundle.building import name
+        from agent_kernel_runner.bundle.manifest import faults
+
+        return faults(Path(directory) / name(), thorough=thorough)
 
 
 @hookimpl

@@ -58,6 +58,7 @@ class PythonInterpreter(Executor):
         self._prompt: int | None = None
         self._completion: Completion | None = None
         self._lost = ""
+        self._notice = ""
 
     # ---- the process ----------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class PythonInterpreter(Executor):
             return
         ours, theirs = _socket.socketpair()
         env = {"PYTHONUNBUFFERED": "1", **os.environ}
-        argv = [self._settings.runtime_path, "-u", _SCRIPT, str(CONTROL_FD)]
+        argv = [*self._program(), "-u", _SCRIPT, str(CONTROL_FD)]
         try:
             self._process = self._processes.spawn(argv, env, self._exited, theirs.fileno())
         except OSError:
@@ -84,6 +85,18 @@ class PythonInterpreter(Executor):
         self._process.ends_group = True
         self._why = ""
         self._channel = Channel(self._loop, ours, self._received, self._garbled)
+
+    def _program(self) -> list[str]:
+        """Name the image's interpreter, or that of the bundle where the image has none."""
+        path, bundle = self._settings.runtime_path, self._settings.runner_dir
+        if not bundle or os.path.exists(path):
+            return [path]
+        from agent_kernel_runner.daemon.bundled import python_of
+
+        self._notice = (
+            f"[runner] there is no {path}: the runner's own Python takes its place\n"
+        )
+        return python_of(bundle)
 
     def _garbled(self, reason: str) -> None:
         """Give up an interpreter that cannot be talked to, unless it is just about to end."""
@@ -144,6 +157,9 @@ class PythonInterpreter(Executor):
             self._report.say(f"[runner] cannot start {self._settings.runtime_path}: {exc}\n")
             self._end(127, DIED)
             return
+        if self._notice:
+            self._report.say(self._notice)
+            self._notice = ""
         if self._completion is None:
             self._submit()
 

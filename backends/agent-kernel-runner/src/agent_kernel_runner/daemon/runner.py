@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from agent_kernel_runner.daemon.process import Processes
 
+_HIDDEN = "\x01D_"
+"""How the launcher of a bundle makes names of ``LD_`` begin."""
+
 END_GRACE = 0.5
 """Seconds that children have to end by themselves when the daemon is told to."""
 
@@ -27,6 +30,7 @@ END_GRACE = 0.5
 def main(arguments: Sequence[str]) -> None:
     """Serve one kernel until SIGTERM; then exit with 0."""
     _fill_standard_streams()
+    _show_hidden()
     settings = Settings(arguments)
     loop, outbox = Loop(), Outbox()
     runs = Runs(loop, outbox, Results(settings.state_dir), settings.interrupt_grace)
@@ -45,6 +49,15 @@ def _fill_standard_streams() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
+
+
+def _show_hidden() -> None:
+    """Give back their names to the variables that the bundle's launcher has hidden.
+
+    They are for what is started here; this process was loaded without them.
+    """
+    for name in [name for name in os.environ if name.startswith(_HIDDEN)]:
+        os.environ["LD_" + name[len(_HIDDEN) :]] = os.environ.pop(name)
 
 
 def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None:

@@ -21,6 +21,7 @@ class Settings:
         state_dir: Where results lie until they are acknowledged.
         runtime_type: ``python`` or ``shell``.
         runtime_path: The image's interpreter.
+        runner_dir: The bundle that the daemon was started from; empty when it was from none.
         interrupt_grace: Seconds that code has to react to an interrupt.
     """
 
@@ -29,6 +30,7 @@ class Settings:
         "interrupt_grace",
         "kernel_id",
         "run_dir",
+        "runner_dir",
         "runtime_path",
         "runtime_type",
         "state_dir",
@@ -45,4 +47,5 @@ class Settings:
         self.state_dir = values["state_dir"]
         self.runtime_type = values["runtime_type"]
         self.runtime_path = values["runtime_path"]
+        self.runner_dir = values.get("runner_dir", "")
         self.interrupt_grace = float(values["interrupt_grace"])
