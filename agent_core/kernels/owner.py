@@ -261,7 +261,7 @@ class Owner:
         self._giving_back.freed(given)
 
     async def _begin_ending(self, ending: Ending) -> None:
-        values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
+        values: dict[str, Any] = {"reason": _reason_of(ending), "message": ending.message}
         if self._building is not None and self.journal.state is not KernelState.RUNNING:
             values |= self._building.gathered()
         if ending.exit is not None:
@@ -297,6 +297,12 @@ class Owner:
             row.session_id,
             {"step": step.name, "phase": phase, **data},
         )
+
+
+def _reason_of(ending: Ending) -> str:
+    """Tell the end by its memory limit from others that came without a request."""
+    oom = ending.exit is not None and ending.exit.oom
+    return Reason.OOM if oom and ending.reason == Reason.SELF_TERMINATED else ending.reason
 
 
 def _ended_how(seen: ExitStatus) -> str | None:

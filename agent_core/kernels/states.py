@@ -50,6 +50,7 @@ class Reason(StrEnum):
 
     USER_REQUESTED = "user-requested"
     SELF_TERMINATED = "self-terminated"
+    OOM = "oom"
     FAILED_TO_CREATE = "failed-to-create"
     FAILED_TO_START = "failed-to-start"
     FAILED_TO_RESTART = "failed-to-restart"
@@ -62,6 +63,7 @@ class Reason(StrEnum):
 REASON_MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.USER_REQUESTED: "somebody asked for it",
     Reason.SELF_TERMINATED: "its main process ended by itself or was killed from inside",
+    Reason.OOM: "it used more memory than it was given",
     Reason.FAILED_TO_CREATE: "a step before the container's start failed",
     Reason.FAILED_TO_START: "the container or its runner did not start",
     Reason.FAILED_TO_RESTART: "a step of its restart failed",

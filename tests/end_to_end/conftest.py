@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONFIG = """
 [agent]
 id = "{agent}"
+backend = "{backend}"
 rpc-listen-addr = "none"
 var-base-path = "{root}/var"
 ipc-base-path = "{root}/run"
@@ -85,12 +87,20 @@ NEEDS = {"pidns": without_pidns, "tmpfs": without_tmpfs}
 class Node:
     """One agent process and what a test asks of it."""
 
-    def __init__(self, root: Path, agent: str = "t", scratches: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        agent: str = "t",
+        scratches: Path | None = None,
+        backend: str = "process",
+        inside: Sequence[str] = (),
+    ) -> None:
         self.root = root
+        self.inside = inside
         self.agent = agent
         self.scratches = scratches or root / "scratches"
         self.config = root / "agent.toml"
-        places = {"root": root, "agent": agent, "scratches": self.scratches}
+        places = {"root": root, "agent": agent, "scratches": self.scratches, "backend": backend}
         self.config.write_text(CONFIG.format(**places, examples=EXAMPLES))
         self.state = root / "var" / agent
         self.socket = self.state / "agent.sock"
@@ -118,7 +128,7 @@ class Node:
 
     def command(self) -> list[str]:
         """What starts the agent."""
-        return [AGENTCTL, "serve", "-f", str(self.config)]
+        return [*self.inside, AGENTCTL, "serve", "-f", str(self.config)]
 
     def await_line(self, wanted: str) -> bool:
         """Read the log until a line has this text; False when the agent ended before."""

@@ -93,9 +93,7 @@ class PythonInterpreter(Executor):
             return [path]
         from agent_kernel_runner.daemon.bundled import python_of
 
-        self._notice = (
-            f"[runner] there is no {path}: the runner's own Python takes its place\n"
-        )
+        self._notice = f"[runner] there is no {path}: the runner's own Python takes its place\n"
         return python_of(bundle)
 
     def _garbled(self, reason: str) -> None:
