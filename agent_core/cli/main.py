@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "events": "agent_core.cli.events:events",
     "reconcile": "agent_core.cli.reconciling:reconcile",
     "leaks": "agent_core.cli.reconciling:leaks",
+    "doctor": "agent_core.cli.doctor:doctor",
+    "runner": "agent_core.cli.runner:runner",
     "ledger": "agent_core.cli.ledger:ledger",
     "keys": "agent_core.cli.keys:keys",
     "config": "agent_core.cli.configuration:config",

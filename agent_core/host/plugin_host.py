@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from agent_core.config.selection import Selection
@@ -96,16 +96,20 @@ class PluginHost:
         for record in begun:
             self._load_isolated(record)
 
-    async def open_all(self, deadline: float | None = None) -> None:
+    async def open_all(
+        self, deadline: float | None = None, *, kinds: Collection[str] | None = None
+    ) -> None:
         """Open every loaded plugin, all at once; returns when each is ready or has failed.
 
         Args:
             deadline: Seconds that no plugin may exceed, whatever deadline it has itself.
+            kinds: Of which kinds; by default of all.
         """
         await self._ask_for_stand_ins(deadline)
         async with asyncio.TaskGroup() as group:
             for plugin in self._loaded:
-                if plugin.record.state is PluginState.FOUND:
+                wanted = kinds is None or plugin.record.kind in kinds
+                if wanted and plugin.record.state is PluginState.FOUND:
                     group.create_task(self._open(plugin, deadline))
 
     async def start_backend(self, owner: str, state_dir: str) -> LoadedPlugin:
