@@ -1,21 +1,28 @@
 """The main job on embedded defaults: one agent, one kernel with half a mock GPU, and back again.
 
 Everything shown is what `agentctl` prints; nothing is made up here. State lives in a temporary
-directory that is removed at the end.
+directory that is removed at the end. With ``--backend docker`` the kernel is a container of this
+machine's engine, of an image that is made on the spot.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import http.client
+import io
 import json
 import os
 import selectors
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +31,10 @@ AGENTCTL = str(Path(sys.executable).parent / "agentctl")
 COLOR = sys.stdout.isatty()
 START_DEADLINE = 30.0
 COMMAND_DEADLINE = 60.0
+
+IMAGE = "agent-core-demo:latest"
+LABELS = "LABEL ai.backend.runtime-type=python ai.backend.runtime-path=/usr/bin/python3"
+SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 
 STREAM = """import math, time
 for digits in range(1, 6):
@@ -38,9 +49,11 @@ WORK = "data = bytearray(64 << 20); print(sum(i * i for i in range(2_000_000)))"
 class Demo:
     """Runs the steps one after the other and remembers how long each took."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: Engine | None) -> None:
+        self.engine = engine
+        self.image = IMAGE if engine else "python"
         self.config = directory / "agent.toml"
-        self.config.write_text(_config(directory))
+        self.config.write_text(_config(directory, engine))
         self.timings: list[tuple[str, float]] = []
 
     @contextlib.contextmanager
@@ -96,7 +109,13 @@ class Demo:
         """Show it all."""
         context = contextlib.ExitStack()
         with context:
-            with self.step("Start an agent: no Docker, no etcd, no Redis, no root, no GPU"):
+            if self.engine is not None:
+                with self.step("Make an image of nothing: no shell, no Python, no C library"):
+                    say("  engine: " + self.engine.version())
+                    self.engine.make_image()
+                    context.callback(self.engine.remove_image)
+            without = "no GPU" if self.engine else "no Docker, no etcd, no Redis, no root, no GPU"
+            with self.step(f"Start an agent: {without}"):
                 context.enter_context(self.agent())
                 self.agentctl("status")
             with self.step("What was loaded, and why"):
@@ -106,7 +125,7 @@ class Demo:
             with self.step("Create a kernel with one core, 256 MiB and half a (mock) GPU"):
                 slots = ["--slot", "cpu=1", "--slot", "mem=256m", "--slot", "cuda.shares=0.5"]
                 self.agentctl(
-                    "kernels", "create", "--image", "python", *slots, "--kernel-id", "demo"
+                    "kernels", "create", "--image", self.image, *slots, "--kernel-id", "demo"
                 )
             with self.step("Run code in it: what it sees of the GPU"):
                 self.agentctl("exec", "demo", "-c", GPU)
@@ -147,6 +166,76 @@ class Demo:
         say("  agentctl --help")
 
 
+class Engine:
+    """An engine behind its socket."""
+
+    def __init__(self, path: str | None) -> None:
+        self.socket = (path or _by_itself()).removeprefix("unix://")
+
+    def version(self) -> str:
+        """Ask which engine it is."""
+        said = json.loads(self._ask("GET", "/version"))
+        return f"{said['Version']} at {self.socket}"
+
+    def make_image(self) -> None:
+        """Import an image with nothing in it but a directory for temporary files.
+
+        It has no shell, no Python and no C library: what runs in it is the runner's own.
+        """
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            entry = tarfile.TarInfo("tmp")
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+            tar.addfile(entry)
+        name, tag = IMAGE.split(":")
+        query = urllib.parse.urlencode(
+            {"fromSrc": "-", "repo": name, "tag": tag, "changes": LABELS}
+        )
+        self._ask("POST", f"/images/create?{query}", packed.getvalue())
+
+    def remove_image(self) -> None:
+        """Remove it again."""
+        self._ask("DELETE", f"/images/{IMAGE}")
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        connection = _Connection(self.socket)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/x-tar"})
+            answer = connection.getresponse()
+            said = answer.read()
+        except OSError as exc:
+            raise SystemExit(
+                f"There is no Docker engine at {self.socket}: {exc.strerror or exc}.\n"
+                "Start one, or say where it listens: --host unix:///run/docker.sock."
+            ) from exc
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise SystemExit(f"The engine refused {method} {path}: {said.decode()}")
+        return said
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=START_DEADLINE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(START_DEADLINE)
+        self.sock.connect(self._path)
+
+
+def _by_itself() -> str:
+    named = os.environ.get("DOCKER_HOST", "")
+    if named.startswith("unix://"):
+        return named
+    return next((path for path in SOCKETS if Path(path).is_socket()), SOCKETS[0])
+
+
 def say(text: str, *, bold: bool = False, dim: bool = False) -> None:
     """Print a line of the demo's own."""
     if COLOR and (bold or dim):
@@ -154,11 +243,13 @@ def say(text: str, *, bold: bool = False, dim: bool = False) -> None:
     print(text, flush=True)
 
 
-def _config(directory: Path) -> str:
+def _config(directory: Path, engine: Engine | None) -> str:
     """An agent of its own, beside any other on this machine."""
+    docker = f'[plugin.docker]\nhost = "unix://{engine.socket}"' if engine else ""
     return f"""
 [agent]
 id = "demo"
+backend = "{"docker" if engine else "process"}"
 rpc-listen-addr = "none"
 var-base-path = "{directory}/var"
 ipc-base-path = "{directory}/run"
@@ -172,6 +263,8 @@ reserved-cpu = 0
 [plugin.mock]
 file = "{HERE}/mock-accelerator.toml"
 allocation-mode = "fractional"
+
+{docker}
 """
 
 
@@ -200,8 +293,13 @@ def _remaining(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the demo in a directory of its own."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--backend", choices=("process", "docker"), default="process")
+    parser.add_argument("--host", help="with docker: the engine's socket, unix:///run/docker.sock")
+    options = parser.parse_args()
+    engine = Engine(options.host) if options.backend == "docker" else None
     with tempfile.TemporaryDirectory(prefix="agent-demo-") as directory:
-        demo = Demo(Path(directory))
+        demo = Demo(Path(directory), engine)
         demo.run()
         demo.summary()
     return 0

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,3 +49,24 @@ def test_the_demo_ends_by_itself_and_leaves_nothing(tmp_path):
     assert "ZeroDivisionError" in done.stderr
     assert "How long each step took" in done.stdout
     assert "What to type next" in done.stdout
+
+
+@pytest.mark.requires("docker")
+def test_the_demo_on_docker_runs_in_an_image_of_nothing_and_removes_it(engine, tmp_path):
+    demo = [sys.executable, str(ROOT / "examples/demo.py"), "--backend", "docker"]
+    done = engine.run_inside(*demo, "--host", f"unix://{engine.socket}", cwd=tmp_path)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    assert "Hello Ada, 42 is the answer." in said
+    assert "nothing is held by nobody" in said
+    assert "agent-core-demo" not in engine.docker("images")
+    assert [name for name in engine.names() if name.startswith("demo.")] == []
+
+
+def test_the_demo_on_docker_says_where_it_looked_for_an_engine(tmp_path):
+    demo = [sys.executable, str(ROOT / "examples/demo.py"), "--backend", "docker"]
+    done = subprocess.run(
+        [*demo, "--host", str(tmp_path / "none.sock")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "There is no Docker engine at" in done.stderr
