@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 AGENTCTL = str(Path(sys.executable).parent / "agentctl")
@@ -54,10 +54,18 @@ def directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def agent(root: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start an agent, with more of an environment; it is ended with SIGTERM."""
+def agent(
+    root: Path, *, inside: Sequence[str] = (), **env: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start an agent, with more of an environment; it is ended with SIGTERM.
+
+    Args:
+        root: Its directory.
+        inside: The beginning of its command line, such as what enters another network.
+        env: Variables beside those of this process.
+    """
     process = subprocess.Popen(
-        [AGENTCTL, "serve", "-f", str(root / "agent.toml")],
+        [*inside, AGENTCTL, "serve", "-f", str(root / "agent.toml")],
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env={**os.environ, **env},

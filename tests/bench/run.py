@@ -29,6 +29,7 @@ SCRIPTS = [
     "bench_plugins_list.py",
     "bench_allocation.py",
     "bench_create.py",
+    "bench_docker.py",
     "bench_ledger.py",
     "bench_restart.py",
     "bench_scale.py",
