@@ -61,6 +61,7 @@ def kernels() -> None:
 @click.option("--slot", "slots", multiple=True, metavar="SLOT=AMOUNT", help="Such as mem=256m.")
 @click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
 @click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help=_PORT_HELP)
+@click.option("--pull", type=click.Choice(["missing", "always", "never"]), help="When to pull it.")
 @click.option("--session-id", metavar="ID", help="The session that it belongs to.")
 @click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
 @click.option("--scratch-size", metavar="SIZE", help="A bound on its scratch storage.")
@@ -73,6 +74,7 @@ def create(
     slots: tuple[str, ...],
     environment: tuple[str, ...],
     ports: tuple[str, ...],
+    pull: str | None,
     session_id: str | None,
     kernel_id: str | None,
     scratch_size: str | None,
@@ -83,6 +85,7 @@ def create(
     """Create a kernel, and wait until it runs."""
     asked = {
         "image": image,
+        "pull": pull,
         "slots": _amounts(slots),
         "env": dict(assignment(text, "--env") for text in environment),
         "session_id": session_id,

@@ -118,7 +118,7 @@ def test_a_configuration_in_order_is_said_to_be(config, agentctl):
     path = config('[agent]\nid = "i-a"\nagent-sock-port = 6008\n')
     done = agentctl("config", "check", "-f", path)
     assert (done.code, done.out) == (0, f"{path}: in order\n")
-    assert "agent-sock-port (with the Docker backend)" in done.err
+    assert "agent-sock-port (with services for kernels)" in done.err
     verdict = json.loads(agentctl("config", "check", "-f", path, "--json").out)
     assert verdict["ok"] is True
     assert verdict["faults"] == []

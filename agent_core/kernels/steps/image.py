@@ -9,6 +9,7 @@ from agent_core.contracts.errors import ImageNotFound
 from agent_core.contracts.info import Support
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.demands import check_amounts, check_architecture
 from agent_core.kernels.service_ports import LABEL, with_label
 from agent_core.kernels.spec import KernelSpec
 from agent_core.kernels.steps.base import Step
@@ -28,9 +29,17 @@ class ImageStep(Step):
     async def take(self, build: Assembly) -> None:
         """Inspect the image, and learn which services it publishes."""
         build.image = await self._found(build.spec)
+        self._check(build, build.image)
         label = build.image.labels.get(LABEL, "")
         build.publishes, left_out = with_label(build.spec.ports, label)
         build.warnings += left_out
+
+    def _check(self, build: Assembly, image: Image) -> None:
+        """Refuse what cannot run here, or not with what the kernel has asked for."""
+        if self.services.backend.capabilities().get("processes") is Support.YES:
+            check_architecture(image)
+        catalogue = self.services.allocator.catalogue
+        build.warnings += check_amounts(image, build.spec.slots, catalogue)
 
     async def _found(self, spec: KernelSpec) -> Image:
         if spec.pull != "always":
