@@ -39,6 +39,11 @@ def run(tmp_path):
     return run
 
 
+async def drained(events):
+    async for _ in events:
+        pass
+
+
 async def in_thread(function, *arguments):
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
@@ -73,7 +78,7 @@ def test_an_engine_that_is_stopped_and_started_is_the_same_to_its_client(
             spec = await bench.ready(STAY)
             cursor = (await told(spec)).cursor
             assert ("go on" in bench.backend.facts()["restarts"]) is live_restore
-        broken = asyncio.ensure_future(anext(bench.backend.events(cursor)))
+        broken = asyncio.ensure_future(drained(bench.backend.events(cursor)))
         await asyncio.sleep(0)
         await in_thread(engine.stop_dockerd)
         with pytest.raises(PluginUnavailable):

@@ -7,8 +7,10 @@ then what comes. A stream that breaks is an error: the caller asks again with it
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from agent_backend_docker.arguments import OWNER
@@ -19,6 +21,11 @@ from agent_core.contracts.backend import BackendEvent, ContainerState, ExitStatu
 from agent_core.contracts.errors import InvalidArgument, PluginUnavailable
 
 _KINDS: Final = {"start": "started", "die": "exited"}
+_KILLED: Final = 137
+_CAUSE: Final = 0.05
+"""Seconds after which the cause of an end has come as well."""
+
+_RECENT: Final = 10 * 1_000_000_000
 _NANO: Final = 1_000_000_000
 
 
@@ -86,14 +93,35 @@ class Events:
     async def _exit(
         self, name: str, said: Mapping[str, Any], attributes: Mapping[str, Any]
     ) -> ExitStatus:
-        """Read how it ended: of the container while it is there, else of the event alone."""
-        shown = await self._containers.show(name)
-        seen = exit_of(shown.get("State", {})) if shown else None
-        if seen is not None:
-            return seen
+        """Read how it ended; what was killed is looked at while it is there: for its memory?"""
         text = str(attributes.get("exitCode", ""))
         code = int(text) if text.isdecimal() else None
+        if code == _KILLED:
+            shown = await self._containers.show(name)
+            seen = exit_of(shown.get("State", {})) if shown else None
+            if seen is not None:
+                oom = seen.oom or await self._was_for_memory(said)
+                return replace(seen, oom=oom)
         return ExitStatus(code, signal_of(code), finished_at=_time_of(said) / _NANO)
+
+    async def _was_for_memory(self, said: Mapping[str, Any]) -> bool:
+        """Ask whether the engine has learned yet that a kill was for memory.
+
+        It learns of the end and of its cause from two sources, in either order, and what it knows
+        of an ended container it does not change any more.
+        """
+        await asyncio.sleep(_CAUSE)
+        ended = _time_of(said)
+        container = str(said.get("Actor", {}).get("ID", ""))
+        params = {
+            "since": _text(ended - _RECENT),
+            "until": _text(time.time_ns()),
+            "filters": {"container": [container], "event": ["oom"]},
+        }
+        patience = self._engine.deadline
+        async for _ in self._engine.stream("GET", "events", params=params, patience=patience):
+            return True
+        return False
 
 
 def _time_of(said: Mapping[str, Any]) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SCRIPTS = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/interpreters"
 _COMMAND = '. "$1"; eval "$__agent_code"'
 _END = b"# end of state\n"
+_LONGEST = 96 << 10  # bytes of one argument; Linux takes 128 KiB
 
 
 class Shell(Executor):
@@ -50,19 +51,28 @@ class Shell(Executor):
     def start(self, run: Run) -> None:
         """Run code with the state that the last run left."""
         self._interrupted = False
-        code, state = f"{self._dir}/code", f"{self._dir}/state"
+        state = f"{self._dir}/state"
         try:
             os.makedirs(self._dir, mode=0o700, exist_ok=True)
-            with open(code, "w", encoding="utf-8", errors="replace") as file:
-                file.write(run.code)
+            code = self._as_arguments(run.code)
             # The state holds the whole environment, and what it lacks was unset.
             env = {} if os.path.exists(state) else {"PYTHONUNBUFFERED": "1", **os.environ}
             argv = [self._shell, "-c", _COMMAND, os.path.basename(self._shell)]
-            argv += [f"{_SCRIPTS}/{self._dialect()}", state, code]
+            argv += [f"{_SCRIPTS}/{self._dialect()}", state, *code]
             self._process = self._processes.spawn(argv, env, self._exited)
         except OSError as exc:
             self._report.say(f"[runner] cannot start {self._shell}: {exc}\n")
             self._report.ended(127, DIED)
+
+    def _as_arguments(self, code: str) -> list[str]:
+        """Hand the code over as an argument, or in a file where no argument is that long."""
+        data = code.encode("utf-8", "replace")
+        if len(data) < _LONGEST and b"\0" not in data:
+            return [data.decode(), ""]
+        path = f"{self._dir}/code"
+        with open(path, "wb") as file:
+            file.write(data)
+        return ["", path]
 
     def interrupt(self) -> None:
         """Interrupt the shell and the programs that it waits for."""
@@ -100,6 +110,18 @@ class Shell(Executor):
             with open(new, "rb") as file:
                 whole = file.read().endswith(_END)
             if whole:
+                self._keep_directory(new)
                 os.replace(new, f"{self._dir}/state")
         except OSError:
             return
+
+    def _keep_directory(self, state: str) -> None:
+        """Let the next shell begin where this one was, where the dialect has not said so itself."""
+        try:
+            with open(f"{self._dir}/state.dir", "rb") as file:
+                place = file.read().removesuffix(b"\n")
+        except FileNotFoundError:
+            return
+        quoted = place.replace(b"'", b"'\\''")
+        with open(state, "ab") as file:
+            file.write(b"cd -- '" + quoted + b"'\n")

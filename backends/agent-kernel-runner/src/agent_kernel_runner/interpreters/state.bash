@@ -1,7 +1,9 @@
 # The state of queries in bash: begin with what the last one left, and leave it for the next one.
-# Sourced by a command line whose arguments are the files of this script, state and code.
+# Sourced by a command line whose arguments are the files of this script and state, and the code or,
+# where that is too long for an argument, its file as well.
 [ -r "$2" ] && . "$2" 2>/dev/null
-__agent_state=$2 __agent_code=$(<"$3")
+__agent_state=$2 __agent_code=$3
+[ -z "$4" ] || __agent_code=$(<"$4")
 set --
 __agent_leave() {
     trap '' INT TERM  # whoever interrupts twice must not lose the state
