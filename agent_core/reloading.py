@@ -134,6 +134,7 @@ def settings_of(config: AgentConfig, run_root: Path, scratch_size: int | None) -
         run_root=run_root,
         scratch_size=scratch_size,
         look_interval=looks.interval if looks.enabled else None,
+        commit_path=config.agent.image_commit_path or config.paths.state / "commits",
         kernel_user=User.of(config.container.kernel_uid, config.container.kernel_gid),
     )
     return renewed(settings, config)

@@ -7,6 +7,7 @@ import contextlib
 import io
 import posixpath
 import stat
+import sys
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 256 << 10
 _SPOOLED: Final = 8 << 20
 _WAITING: Final = 4
+_LOOK: Final = 0.5
+"""Seconds between two looks at how far a commit is."""
 
 
 @click.command(
@@ -174,14 +177,22 @@ def show_files(kernel_id: str, path: str) -> None:
     print_rows(rows, columns, empty="the directory is empty")
 
 
-def commit(kernel_id: str, image: str | None) -> None:
+def commit(kernel_id: str, image: str | None, archive: str) -> None:
     """Commit a kernel to an image, or without one show what became of the last commit."""
     from agent_core.cli.connection import ask
 
     async def work(agent: AgentClient) -> object:
         if image is None:
             return await agent.get_commit_status(kernel_id)
-        return await agent.commit_kernel(kernel_id, image)
+        committing = asyncio.ensure_future(agent.commit_kernel(kernel_id, image, archive))
+        while sys.stderr.isatty() and not current().json:
+            done, _ = await asyncio.wait({committing}, timeout=_LOOK)
+            if done:
+                click.echo("\r\x1b[K", nl=False, err=True)
+                break
+            written = (await agent.get_commit_status(kernel_id)).written
+            click.echo(f"\r\x1b[Kcommitting, {size(written)} written", nl=False, err=True)
+        return await committing
 
     state = plain(ask(work))  # type: ignore[arg-type]
     if current().json:

@@ -271,16 +271,18 @@ def files(kernel_id: str, path: str) -> None:
     "commit",
     examples="""
         agentctl kernels commit KERNEL mine:1
+        agentctl kernels commit KERNEL mine:1 --archive backups/mine.tar.gz
         agentctl kernels commit KERNEL --status
     """,
 )
 @click.argument("kernel_id", metavar="ID")
 @click.argument("image", required=False)
+@click.option("--archive", default="", metavar="PATH", help="Also write it to a file on the node.")
 @click.option("--status", is_flag=True, help="Only show what became of the last commit.")
-def commit(kernel_id: str, image: str | None, *, status: bool) -> None:
+def commit(kernel_id: str, image: str | None, *, archive: str, status: bool) -> None:
     """Make a kernel's container into an image; it goes on when you leave."""
     if status is (image is not None):
         raise click.UsageError("give the name of the image, or --status")
     from agent_core.cli.files import commit as run
 
-    run(kernel_id, image)
+    run(kernel_id, image, archive)

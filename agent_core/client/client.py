@@ -249,10 +249,10 @@ class AgentClient(Caller):
         return await self.call(methods.LIST_FILES, {"kernel_id": kernel_id, "path": path})
 
     async def commit_kernel(
-        self, kernel_id: str, image: str, *, timeout: float | None = None
+        self, kernel_id: str, image: str, archive: str = "", *, timeout: float | None = None
     ) -> c.CommitState:
-        """Make a kernel's container into an image; it goes on after a timeout."""
-        params = {"kernel_id": kernel_id, "image": image}
+        """Make a kernel's container into an image, and a file of it; it goes on after a timeout."""
+        params = {"kernel_id": kernel_id, "image": image, "archive": archive}
         return await self.call(methods.COMMIT_KERNEL, params, timeout=timeout)
 
     async def get_commit_status(self, kernel_id: str) -> c.CommitState:

@@ -22,6 +22,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "agent.scaling-group": "the group that this node belongs to; of use once there is a manager",
     "agent.pid-file": "a file for the agent's process id",
+    "agent.image-commit-path": (
+        "where committed images are written as files; by default in the state directory"
+    ),
     "agent.sync-container-lifecycles.enabled": (
         "compare the ledger with the world regularly, not only at the start and when an "
         "interruption of the backend's events is over"
@@ -165,7 +168,6 @@ LATER: Final[Mapping[str, str]] = {
     "agent.metadata-server-port": "its port",
     "agent.allow-network-plugins": "network plugins that may load",
     "agent.block-network-plugins": "network plugins that may not load",
-    "agent.image-commit-path": "where committed images are written as files",
     "agent.abuse-report-path": "where reports of abuse by kernels are found",
     "agent.force-terminate-abusing-containers": "end kernels that are reported",
     "agent.agent-sock-port": "the port by which kernels call the agent",
@@ -235,6 +237,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "agent.ipc-base-path": '"/run/agent-core"',
     "agent.var-base-path": '"/var/lib/agent-core"',
     "agent.pid-file": '"/run/agent-core/agent.pid"',
+    "agent.image-commit-path": '"/var/lib/agent-core/commits"',
     "agent.advertised-rpc-addr": '"10.0.0.1:6011"',
     "agent.kernel-creation-concurrency": "32",
     "plugins.allow": '["process", "cpu", "mem"]',

@@ -212,6 +212,7 @@ class AgentSection(Section):
         Field(description="a whole number, 1 to 1024"),
     ] = None
     pid_file: Location | None = None
+    image_commit_path: Location | None = None
     sync_container_lifecycles: SyncSection = SyncSection.model_construct()
     intrinsic: Table = {}
     resource: Table = {}

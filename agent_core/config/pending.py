@@ -84,7 +84,6 @@ class LaterAgent(Section):
     metadata_server_port: Port = 40128
     allow_network_plugins: OptionalItems = None
     block_network_plugins: OptionalItems = None
-    image_commit_path: Location | None = None
     abuse_report_path: Location | None = None
     force_terminate_abusing_containers: bool = False
     agent_sock_port: Port = 6007
@@ -225,7 +224,6 @@ class PendingConfig(Section):
 
 ABUSE: Final = "reports of abuse"
 ASKING: Final = "services for kernels"
-ARCHIVES: Final = "images as files"
 NETWORKS: Final = "network plugins"
 CLUSTER: Final = "joining a cluster"
 HTTP: Final = "the HTTP services"
@@ -245,7 +243,6 @@ _AGENT: Final[Mapping[str, str]] = {
     "agent-sock-port": ASKING,
     "allow-network-plugins": NETWORKS,
     "block-network-plugins": NETWORKS,
-    "image-commit-path": ARCHIVES,
     "abuse-report-path": ABUSE,
     "force-terminate-abusing-containers": ABUSE,
     "mount-path": STORAGE,

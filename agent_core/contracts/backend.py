@@ -315,6 +315,15 @@ class ContainerBackend(Plugin):
         raise Unsupported(f"backend {self.info.name!r} cannot push images")
         yield {}
 
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        """Yield an image as a tar stream that an engine can load; by default it cannot.
+
+        Raises:
+            ImageNotFound: when there is none of that name.
+        """
+        raise Unsupported(f"backend {self.info.name!r} cannot write images to files")
+        yield b""
+
     async def remove_image(self, name: str) -> None:
         """Remove an image from this node; succeeds when it is not there."""
         raise Unsupported(f"backend {self.info.name!r} cannot remove images")

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from agent_core.contracts.errors import (
     PluginTimeout,
     WrongState,
 )
+from agent_core.kernels.archiving import archive_path, write_archive
 from agent_core.kernels.asking import ask, items
 from agent_core.kernels.pulling import progress_of
 from agent_core.kernels.service import KernelService
@@ -159,15 +161,17 @@ class ContentService:
 
     # ---- commits ----
 
-    async def commit(self, kernel_id: str, image: str) -> c.CommitState:
-        """Make a kernel's container into an image; goes on when its caller has gone.
+    async def commit(self, kernel_id: str, image: str, archive: str = "") -> c.CommitState:
+        """Make a kernel's container into an image, and a file of it; goes on without its caller.
 
         Raises:
+            InvalidArgument: when the archive's name is none.
             Conflict: while another commit of this kernel is under way.
             WrongState: when the kernel does not run.
             AgentError: why it failed.
         """
         row = await self._running(kernel_id)
+        path = archive_path(self._services.settings.commit_path, archive) if archive else None
         if row.kernel_id in self._committing:
             image = self._commits[row.kernel_id].image
             raise Conflict(
@@ -175,28 +179,47 @@ class ContentService:
                 hint="Wait until that is done; get_commit_status says so.",
             )
         self._commits[row.kernel_id] = c.CommitState(
-            kernel_id=row.kernel_id, status="ongoing", image=image, began_at=clock.wall()
+            kernel_id=row.kernel_id,
+            status="ongoing",
+            image=image,
+            archive=str(path or ""),
+            began_at=clock.wall(),
         )
-        task = asyncio.ensure_future(self._commit(row, image))
+        task = asyncio.ensure_future(self._commit(row, image, path))
         self._committing[row.kernel_id] = task
         task.add_done_callback(lambda done: self._committed(row.kernel_id, done))
         await asyncio.shield(task)
         return self._commits[row.kernel_id]
 
-    async def _commit(self, row: KernelRow, image: str) -> None:
+    async def _commit(self, row: KernelRow, image: str, archive: Path | None) -> None:
         committing = self._services.backend.commit(row.container or "", image)
         timeout = self._services.settings.commit_timeout
         extra = math.inf if timeout is None else timeout
         asking = ask(self._services, committing, "commit", extra=extra)
         digest = await self._while_it_runs(row.kernel_id, asking)
-        self._note(row.kernel_id, status="done", digest=str(digest))
+        size = 0
+        if archive is not None:
+            # The image is made: the kernel may end meanwhile.
+            async with asyncio.timeout(timeout):
+                size = await self._archive(row.kernel_id, image, archive)
+        self._note(row.kernel_id, status="done", digest=str(digest), size=size)
+
+    async def _archive(self, kernel_id: str, image: str, path: Path) -> int:
+        def tell(written: int) -> None:
+            state = self._commits[kernel_id]
+            self._commits[kernel_id] = state.model_copy(update={"written": written})
+
+        tar = self._services.backend.save_image(image)
+        async with aclosing(items(self._services, tar, "save_image")) as chunks:
+            return await write_archive(chunks, path, tell)
 
     def _committed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
         self._committing.pop(kernel_id, None)
         if task.cancelled():
             self._note(kernel_id, status="failed", error="the agent was stopped")
         elif (error := task.exception()) is not None:
-            why = error.message if isinstance(error, AgentError) else str(error)
+            late = "it passed its deadline, [api] commit-timeout"
+            why = error.message if isinstance(error, AgentError) else str(error) or late
             log.warning("a kernel was not committed", kernel_id=kernel_id, error=why)
             self._note(kernel_id, status="failed", error=why)
 

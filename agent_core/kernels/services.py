@@ -54,6 +54,7 @@ class Settings:
         log_backend_events: Whether each event of the backend is logged.
         keep_ended: Whether containers that have ended are left to be looked at.
         kernel_user: As whom kernels run, where the backend isolates them.
+        commit_path: The directory of archives of images.
     """
 
     agent_id: str
@@ -79,6 +80,7 @@ class Settings:
     log_backend_events: bool = False
     keep_ended: bool = False
     kernel_user: User = OWN
+    commit_path: Path = Path("commits")
 
     def renew(self, other: Settings) -> None:
         """Take over what another one says."""

@@ -176,7 +176,7 @@ def _content(content: Content) -> dict[str, Handler]:
         return content.files(params.kernel_id, params.path)
 
     def commit(params: c.CommitKernel) -> object:
-        return content.commit(params.kernel_id, params.image)
+        return content.commit(params.kernel_id, params.image, params.archive)
 
     def commit_status(params: m.KernelParams) -> object:
         return content.commit_state(params.kernel_id)

@@ -201,7 +201,7 @@ class Content(Protocol):
         """List a directory of a kernel."""
         ...
 
-    async def commit(self, kernel_id: str, image: str) -> c.CommitState:
+    async def commit(self, kernel_id: str, image: str, archive: str = "") -> c.CommitState:
         """Make a kernel's container into an image; Conflict while another commit of it runs."""
         ...
 

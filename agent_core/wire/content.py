@@ -75,18 +75,30 @@ class FileRow(Model):
 
 
 class CommitKernel(KernelParams):
-    """Parameters of commit_kernel: the name of the image that is made."""
+    """Parameters of commit_kernel: the name of the image that is made, and of a file of it.
+
+    The file is a path below the agent's ``image-commit-path`` that ends in ``.tar.gz``; none is
+    written without it.
+    """
 
     image: ImageName
+    archive: Annotated[str, Field(max_length=512)] = ""
 
 
 class CommitState(Model):
-    """What became of the last commit of a kernel since the agent began."""
+    """What became of the last commit of a kernel since the agent began.
+
+    ``written`` is how many bytes of the image have gone into the archive so far, and ``size`` that
+    of the archive once it is whole.
+    """
 
     kernel_id: str
     status: Literal["none", "ongoing", "done", "failed"]
     image: str = ""
     digest: str = ""
+    archive: str = ""
+    written: int = 0
+    size: int = 0
     began_at: float | None = None
     ended_at: float | None = None
     error: str = ""

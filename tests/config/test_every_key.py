@@ -114,6 +114,7 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "agent.ipc-base-path": ('"/i"', lambda c: c.paths.run.is_relative_to("/i"), True),
     "agent.var-base-path": ('"/v"', lambda c: c.paths.state.is_relative_to("/v"), True),
     "agent.event-loop": ('"uvloop"', lambda c: factory_of(c.agent.event_loop).__module__, "uvloop"),
+    "agent.image-commit-path": ('"/c"', lambda c: str(settings(c).commit_path), "/c"),
     "agent.sync-container-lifecycles.enabled": (
         "false",
         lambda c: settings(c).look_interval,

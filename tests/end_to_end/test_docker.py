@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import shutil
@@ -397,7 +398,12 @@ def test_files_are_moved_and_a_container_becomes_an_image(docker, engine, tmp_pa
     node.agentctl("cp", f"{kernel}:data.bin", str(tmp_path / "out.bin"))
     assert (tmp_path / "out.bin").read_bytes() == (tmp_path / "in.bin").read_bytes()
     node.run(kernel, "echo kept > /tmp/kept")
-    node.agentctl("kernels", "commit", kernel, "kept:1")
+    state = node.json("kernels", "commit", kernel, "kept:1", "--archive", "mine/kept.tar.gz")
+    archive = node.state / "commits" / "mine" / "kept.tar.gz"
+    assert (state["status"], state["archive"]) == ("done", str(archive))
+    assert state["size"] == archive.stat().st_size
+    engine.docker("load", given=gzip.decompress(archive.read_bytes()))
+    node.agentctl("kernels", "commit", kernel, "kept:2", "--archive", "../out.tar.gz", code=1)
     shown = json.loads(engine.docker("inspect", "kept:1"))[0]["Config"]
     assert "token" not in str(shown)
     assert "ai.backend.owner" not in {k for k, v in (shown["Labels"] or {}).items() if v}

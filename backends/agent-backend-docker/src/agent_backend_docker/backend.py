@@ -152,6 +152,12 @@ class DockerBackend(ContainerBackend):
         async for item in self._transfers.push(name):
             yield item
 
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        """Yield an image as `docker save` writes it."""
+        async with aclosing(self._images.saved(name)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def remove_image(self, name: str) -> None:
         """Remove an image."""
         await self._images.remove(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -56,6 +56,17 @@ class Images:
             raise await self._missing(name) from exc
         self._remember(shown)
         return image_of(name, shown)
+
+    async def saved(self, name: str) -> AsyncGenerator[bytes, None]:
+        """Yield an image as a tar stream that an engine can load.
+
+        Raises:
+            ImageNotFound: when the engine does not have it.
+        """
+        await self.find(name)
+        async with self._engine.answer("GET", f"images/{read_reference(name)}/get") as response:
+            async for chunk in response.content.iter_any():
+                yield chunk
 
     async def remove(self, name: str) -> None:
         """Remove an image's name, and the image with its last one.
