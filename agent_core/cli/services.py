@@ -25,7 +25,13 @@ def list_services(kernel_id: str) -> None:
     rows = [plain(row) for row in ask(lambda agent: agent.list_services(kernel_id))]
     if not current().json:
         rows = [{**row, "ports": ",".join(map(str, row["ports"]))} for row in rows]
-    columns = {"NAME": "name", "PROTOCOL": "protocol", "PORTS": "ports", "RUNNING": "running"}
+    columns = {
+        "NAME": "name",
+        "PROTOCOL": "protocol",
+        "PORTS": "ports",
+        "RUNNING": "running",
+        "EXIT": "exit_code",
+    }
     print_rows(rows, columns, empty="the kernel has no service")
 
 

@@ -106,12 +106,16 @@ class ServiceParams(KernelParams):
 
 
 class ServiceRow(Model):
-    """One service of a kernel: its ports as the kernel sees them, and whether it was started."""
+    """One service of a kernel: its ports as the kernel sees them, and whether it was started.
+
+    ``exit_code`` is that of one that was started and has ended by itself.
+    """
 
     name: str
     protocol: str
     ports: list[int]
     running: bool
+    exit_code: int | None = None
 
 
 class CallBackend(Params):

@@ -81,7 +81,14 @@ def without_tmpfs() -> str | None:
     return "mounting a tmpfs is not permitted here" if refused else None
 
 
-NEEDS = {"pidns": without_pidns, "tmpfs": without_tmpfs}
+def without_sshd() -> str | None:
+    """Say why nobody can log in with SSH here; None when OpenSSH's programs are there."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    lacking = [name for name in ("sshd", "ssh", "ssh-keygen") if not shutil.which(name, path=path)]
+    return f"there is no {lacking[0]}" if lacking else None
+
+
+NEEDS = {"pidns": without_pidns, "sshd": without_sshd, "tmpfs": without_tmpfs}
 
 
 class Node:
