@@ -18,15 +18,13 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.runner import RunStatus, ServiceState
 from agent_core.kernels.published import ServicePlace
 from agent_core.kernels.runner.messages import Report, ServiceSaid
+from agent_core.wire.content import SERVICE_READY
 
 Ask = Callable[[Mapping[str, Any], float], Awaitable[Report]]
 """Sends a message to the runner, and waits so many seconds for what it says to that."""
 
 TIMEOUT: Final = "timeout"
 """The option that says how many seconds a service may take to answer."""
-
-READY: Final = 30.0
-"""Seconds that a service has to answer, where nobody says another number."""
 
 _LONGEST: Final = 600.0
 _ENDING: Final = 35.0
@@ -141,7 +139,7 @@ def _last_words(log: str) -> str | None:
 
 def _read_timeout(options: Mapping[str, str]) -> float:
     if TIMEOUT not in options:
-        return READY
+        return SERVICE_READY
     try:
         seconds = float(options[TIMEOUT])
     except ValueError:

@@ -38,7 +38,7 @@ def is_taken(host: str, port: int) -> bool:
     try:
         sock.settimeout(0.2)
         sock.connect((reachable(host), port))
-        return sock.getsockname() != sock.getpeername()
+        return bool(sock.getsockname() != sock.getpeername())
     except OSError:
         return False
     finally:
