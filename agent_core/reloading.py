@@ -100,10 +100,14 @@ class Reloader:
         changes = compare(self.config, new)
         self._host.check(new.plugin, new.sections)
         before, config = self.config, taken_over(self.config, new)
-        # First what can fail: the log file.
+        # First what can fail: the log file, and the certificate.
         configure_logs(config)
-        asyncio.get_running_loop().set_debug(config.debug.asyncio)
         services = self._services
+        # Also when no key has changed: the files may have, as certificates are renewed.
+        container = config.container
+        await services.tls.load(container.service_tls_cert, container.service_tls_key)
+        services.tls.idle = container.service_tls_idle_timeout
+        asyncio.get_running_loop().set_debug(config.debug.asyncio)
         services.bus.log_events = config.debug.log_events
         services.turns.allow(config.agent.kernel_creation_concurrency)
         services.settings.renew(renewed(services.settings, config))

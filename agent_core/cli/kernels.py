@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
 _PORT_HELP = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
-_PORTS = ("name", "protocol", "container_port", "address")
+_PORTS = ("name", "protocol", "container_port", "address", "tls")
 _LISTS = ("ports", "grants", "holds", "timings", "usage", "warnings")
 _COLUMNS = {
     "KERNEL": "kernel_id",

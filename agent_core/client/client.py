@@ -228,7 +228,7 @@ class AgentClient(Caller):
         `timeout` is given, after which the service goes on.
         """
         params = {"kernel_id": kernel_id, "name": name, "options": dict(options or {})}
-        seconds = c.start_patience(params["options"]) if timeout is ... else timeout
+        seconds = c.start_patience(options or {}) if timeout is ... else timeout
         return await self.call(methods.START_SERVICE, params, timeout=seconds)
 
     async def shutdown_service(self, kernel_id: str, name: str) -> None:

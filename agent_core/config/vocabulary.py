@@ -32,6 +32,8 @@ PATH_KEYS: Final[frozenset[KeyPath]] = frozenset(
         ("agent", "var-base-path"),
         ("agent", "pid-file"),
         ("container", "scratch-root"),
+        ("container", "service-tls-cert"),
+        ("container", "service-tls-key"),
         ("logging", "file", "path"),
         ("debug", "coredump", "path"),
     }

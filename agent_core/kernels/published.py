@@ -8,10 +8,14 @@ from typing import Any, Final
 
 from agent_core.contracts.backend import PublishedPort
 from agent_core.kernels.service_ports import ServicePort
+from agent_core.kernels.tls.fronts import Front
 from agent_core.ledger import HoldRow
 
 KIND: Final = "port"
 """The kind of their holds; the key is the host's port."""
+
+LEADS_TO: Final = "leads_to"
+"""In a hold of a port at which the agent listens: the port of the kernel behind it."""
 
 VARIABLES: Final[Mapping[str, str]] = {
     "BACKENDAI_SERVICE_PORTS": "what is published, as `name:protocol:port,...`",
@@ -42,8 +46,16 @@ def ports_of(holds: Iterable[HoldRow]) -> Iterator[PublishedPort]:
     A row that another version wrote must not hide the others: what it lacks stays empty.
     """
     for hold in holds:
-        if hold.kind == KIND and hold.key.isdecimal():
+        if hold.kind == KIND and hold.key.isdecimal() and LEADS_TO not in hold.undo:
             yield _port(int(hold.key), hold.undo)
+
+
+def fronts_of(holds: Iterable[HoldRow]) -> Iterator[Front]:
+    """Find the ports among some holds at which the agent itself listens, with TLS."""
+    for hold in holds:
+        behind = hold.undo.get(LEADS_TO) if hold.kind == KIND else None
+        if isinstance(behind, int) and hold.key.isdecimal():
+            yield Front(int(hold.key), behind)
 
 
 def _port(number: int, data: Mapping[str, Any]) -> PublishedPort:

@@ -19,6 +19,7 @@ from agent_core.kernels.ports import PortPool
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.sharing import Sharing
+from agent_core.kernels.tls.fronts import TlsFronts
 from agent_core.kernels.turns import Turns
 from agent_core.kernels.user import OWN, User
 from agent_core.ledger import Ledger
@@ -118,3 +119,4 @@ class Services:
     turns: Turns = field(default_factory=Turns)
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)
+    tls: TlsFronts = field(default_factory=TlsFronts)
