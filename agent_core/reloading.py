@@ -111,6 +111,8 @@ class Reloader:
         services.bus.log_events = config.debug.log_events
         services.turns.allow(config.agent.kernel_creation_concurrency)
         services.settings.renew(renewed(services.settings, config))
+        if services.ports_file is not None:
+            services.ports_file.touch()
         self.config = config
         if config.resource.device_mask != before.resource.device_mask:
             services.allocator.mask(config.resource.device_mask)

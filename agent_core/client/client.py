@@ -89,6 +89,10 @@ class AgentClient(Caller):
         """List kernels, oldest first."""
         return await self.call(methods.LIST_KERNELS, {"all": include_ended})
 
+    async def list_ports(self) -> list[m.KernelPortRow]:
+        """List the ports that kernels publish, and where they are reached."""
+        return await self.call(methods.LIST_PORTS, {})
+
     async def get_kernel_status(self, kernel_id: str) -> m.KernelDetail:
         """Show one kernel."""
         return await self.call(methods.GET_KERNEL_STATUS, {"kernel_id": kernel_id})

@@ -75,6 +75,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "container.swarm-enabled": "sessions have networks over several nodes, by Docker Swarm",
     "container-logs.driver": "how the backend keeps what kernels print",
+    "container.ports-file": (
+        "a file in which the agent keeps where kernels' services are reached, for an app proxy"
+    ),
     "container.service-tls-cert": (
         "the certificate, with those between it and its root, with which the agent serves kernels' "
         "ports over TLS; read again at each reload"
@@ -250,6 +253,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "container.runner": '"default"',
     "container.alternative-bridge": '"kernels"',
     "container-logs.driver": '"local"',
+    "container.ports-file": '"/run/agent-core/ports.json"',
     "container.service-tls-cert": '"/etc/agent-core/services.crt"',
     "container.service-tls-key": '"/etc/agent-core/services.key"',
     "logging.console.colored": "true",

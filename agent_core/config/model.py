@@ -245,6 +245,7 @@ class ContainerSection(Section):
     kernel_gid: Id = -1
     alternative_bridge: Annotated[str, Field(min_length=1, description="a network")] | None = None
     swarm_enabled: bool = False
+    ports_file: Location | None = None
     service_tls_cert: Location | None = None
     service_tls_key: Location | None = None
     service_tls_idle_timeout: Limit = 86400.0

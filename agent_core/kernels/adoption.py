@@ -124,21 +124,24 @@ async def _adopt(
         directory = directory or run_dir(services.settings.run_root, kernel_id)
         await owners.adopt(row, action.ending, directory, tuple(ports_of(holds)))
         if action.ending is None:
-            return await _listen(services, kernel_id, holds)
+            return await _publish(services, row, holds)
     except Exception as exc:  # one bad kernel must not keep the agent from starting
         log.exception("a kernel cannot be taken over", kernel_id=kernel_id)
         return [f"kernel {kernel_id} cannot be taken over: {type(exc).__name__}: {exc}"]
     return []
 
 
-async def _listen(services: Services, kernel_id: str, holds: Sequence[HoldRow]) -> list[str]:
+async def _publish(services: Services, row: KernelRow, holds: Sequence[HoldRow]) -> list[str]:
     """Listen again in front of a kernel's ports; one that cannot be had is told, and held."""
-    faults = []
-    for front in fronts_of(holds):
+    fronts, faults = [*fronts_of(holds)], []
+    for front in fronts:
         try:
             await services.tls.listen(front)
         except (AgentError, OSError) as exc:
-            why = f"port {front.port} of kernel {kernel_id} is not served: {exc}"
+            why = f"port {front.port} of kernel {row.kernel_id} is not served: {exc}"
             log.warning(why)
             faults.append(why)
+    if services.ports_file is not None:
+        ports = [*ports_of(holds)]
+        services.ports_file.publish(row.kernel_id, row.session_id, ports, fronts)
     return faults

@@ -16,6 +16,7 @@ from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
+from agent_core.kernels.ports_file import PortsFile
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.sharing import Sharing
@@ -101,6 +102,7 @@ class Services:
     Attributes:
         runner: What starts in each container; None where the backend brings its own.
         bundle: What the containers have mounted of it.
+        ports_file: Where it is written down what is published; None where nobody asked for that.
     """
 
     settings: Settings
@@ -120,3 +122,4 @@ class Services:
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)
     tls: TlsFronts = field(default_factory=TlsFronts)
+    ports_file: PortsFile | None = None

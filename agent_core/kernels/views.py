@@ -97,6 +97,20 @@ def _ports(host: str, holds: Sequence[HoldRow]) -> list[m.PortRow]:
     ]
 
 
+def all_ports(
+    host: str, rows: Sequence[KernelRow], holds: Sequence[HoldRow]
+) -> list[m.KernelPortRow]:
+    """Show what many kernels publish, in the order of the kernels."""
+    held: dict[str, list[HoldRow]] = {}
+    for hold in holds:
+        held.setdefault(hold.kernel_id, []).append(hold)
+    return [
+        m.KernelPortRow(kernel_id=row.kernel_id, session_id=row.session_id, **port.model_dump())
+        for row in rows
+        for port in _ports(host, held.get(row.kernel_id, ()))
+    ]
+
+
 def _runner(owner: Owner | None) -> Literal["connected", "disconnected", "none"]:
     if owner is None or owner.build.runs is None:
         return "none"

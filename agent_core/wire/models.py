@@ -215,6 +215,13 @@ class PortRow(Model):
     tls: bool = False
 
 
+class KernelPortRow(PortRow):
+    """One port of one of all kernels."""
+
+    kernel_id: str
+    session_id: str
+
+
 class KernelDetail(KernelRow):
     """One kernel as ``kernels show`` shows it."""
 

@@ -199,6 +199,8 @@ PROVEN = {
     "test_a_port_that_a_stranger_listens_on_is_passed_over_and_told",
     "container.port-reuse-cooldown-sec": "kernels/test_ports.py::"
     "test_a_port_that_is_given_back_rests_before_it_is_given_again",
+    "container.ports-file": "end_to_end/test_ports.py::"
+    "test_a_file_says_where_services_are_reached_for_whoever_reads_files",
     "container.service-tls-cert": _TLS,
     "container.service-tls-key": _TLS,
     "container.service-tls-idle-timeout": _TLS,

@@ -46,6 +46,11 @@ class PortsStep(Step):
     async def take(self, build: Assembly) -> None:
         """Listen in front of the ports, where that is ours to do."""
         await self._listen(build.fronts)
+        if self.services.ports_file is not None:
+            spec = build.spec
+            self.services.ports_file.publish(
+                spec.kernel_id, spec.session_id, build.ports, build.fronts
+            )
 
     async def take_again(self, build: Assembly, held: Sequence[HoldRow]) -> None:
         """Publish on the ports that the kernel has: whoever knows them goes on using them."""
@@ -62,5 +67,8 @@ class PortsStep(Step):
 
     def freed(self, hold: HoldRow) -> None:
         """Let the port rest, and then be given again."""
-        if hold.key.isdecimal():
-            self.services.ports.release(hold.kernel_id, int(hold.key))
+        if not hold.key.isdecimal():
+            return
+        self.services.ports.release(hold.kernel_id, int(hold.key))
+        if self.services.ports_file is not None:
+            self.services.ports_file.withdraw(hold.kernel_id, int(hold.key))
