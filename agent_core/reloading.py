@@ -171,4 +171,5 @@ def renewed(settings: Settings, config: AgentConfig) -> Settings:
         log_alloc_map=debug.log_alloc_map,
         log_backend_events=debug.log_docker_events,
         keep_ended=debug.skip_container_deletion,
+        built_in_services=config.container.built_in_services,
     )

@@ -75,6 +75,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "container.swarm-enabled": "sessions have networks over several nodes, by Docker Swarm",
     "container-logs.driver": "how the backend keeps what kernels print",
+    "container.built-in-services": (
+        "the system's own services that every kernel publishes, asked for or not: `sshd`, `ttyd`"
+    ),
     "container.ports-file": (
         "a file in which the agent keeps where kernels' services are reached, for an app proxy"
     ),

@@ -18,6 +18,7 @@ LIVE: Final[frozenset[KeyPath]] = frozenset(
         ("agent", "kernel-creation-concurrency"),
         ("container", "stop-grace"),
         ("container", "advertised-host"),
+        ("container", "built-in-services"),
         ("container", "service-tls-cert"),
         ("container", "service-tls-key"),
         ("container", "service-tls-idle-timeout"),

@@ -101,6 +101,23 @@ def with_label(
     return tuple(services), left_out
 
 
+def with_built_in(
+    services: Sequence[ServicePort], names: Sequence[str]
+) -> tuple[tuple[ServicePort, ...], list[str]]:
+    """Add the system's own services that every kernel of this node publishes.
+
+    Returns:
+        All services, and what could not be added, in words.
+    """
+    everything, left_out = [*services], list[str]()
+    for name in names:
+        protocol, port = BUILT_IN[name]
+        service = ServicePort(name, protocol, (port,))
+        if service not in everything:
+            _add(service, everything, left_out)
+    return tuple(everything), [f"{fault}; it is not published" for fault in left_out]
+
+
 def _add(service: ServicePort, services: list[ServicePort], faults: list[str]) -> None:
     why = _objection(service, services)
     if why is None:

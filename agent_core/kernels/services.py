@@ -54,6 +54,7 @@ class Settings:
         log_kernel_config: Whether what each container is made of is logged.
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
+        built_in_services: The system's own services that every kernel publishes.
         keep_ended: Whether containers that have ended are left to be looked at.
         kernel_user: As whom kernels run, where the backend isolates them.
     """
@@ -81,6 +82,7 @@ class Settings:
     log_backend_events: bool = False
     keep_ended: bool = False
     kernel_user: User = OWN
+    built_in_services: tuple[str, ...] = ()
 
     def renew(self, other: Settings) -> None:
         """Take over what another one says."""

@@ -146,6 +146,11 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "container.stop-grace": ("3", lambda c: settings(c).stop_grace, 3),
     "container.bind-host": ('"10.0.0.9"', lambda c: settings(c).advertised_host, "10.0.0.9"),
     "container.advertised-host": ('"n"', lambda c: settings(c).advertised_host, "n"),
+    "container.built-in-services": (
+        '["sshd"]',
+        lambda c: settings(c).built_in_services,
+        ("sshd",),
+    ),
     "container-logs.max-length": ('"1M"', lambda c: settings(c).log_limit, 1 << 20),
     "resource.reserved-cpu": ("3", offered("device:cpu", "reserved"), 3),
     "resource.reserved-mem": ('"2G"', offered("device:mem", "reserved"), 2 << 30),

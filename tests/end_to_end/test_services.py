@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from agent_core.contracts.errors import (
     NotFound,
     ServiceFailed,
 )
+
+from .conftest import notebook_path
 
 WEB = [sys.executable, "-m", "http.server", "--bind", "{host}", "{ports[0]}"]
 ECHO = """
@@ -180,6 +183,30 @@ def test_without_any_key_one_is_made_that_the_user_can_fetch(node, tmp_path):
     key.chmod(0o600)
     assert ssh(key, port_of(node, kernel, "sshd")["host_port"], "true").returncode == 0
     node.destroy(kernel)
+
+
+@pytest.mark.requires("notebook")
+@pytest.mark.timeout(180)
+def test_a_real_notebook_and_a_real_board_are_started_by_their_names_alone(node):
+    node.start()
+    env = {"PATH": notebook_path()}
+    kernel = node.create(env=env, ports="jupyter:http:8080,tensorboard:http:6006")
+    options = {"JUPYTER_TOKEN": "s3cret", "timeout": "60"}
+    node.ask("start_service", kernel, "jupyter", options)
+    address = port_of(node, kernel, "jupyter")["address"]
+    with urllib.request.urlopen(f"http://{address}/api/status?token=s3cret", timeout=30) as answer:
+        assert "kernels" in json.load(answer)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"http://{address}/api/status", timeout=30)
+    node.ask("start_service", kernel, "tensorboard", {"timeout": "90"})
+    address = port_of(node, kernel, "tensorboard")["address"]
+    with urllib.request.urlopen(f"http://{address}/data/environment", timeout=30) as answer:
+        assert answer.status == 200
+    for name in ("jupyter", "tensorboard"):
+        node.ask("shutdown_service", kernel, name)
+    assert not any(row.running for row in node.ask("list_services", kernel))
+    node.destroy(kernel)
+    node.clean()
 
 
 def ssh(key, port, command):

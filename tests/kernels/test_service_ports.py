@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.kernels.service_ports import PROTOCOLS, ServicePort, read_services, with_label
+from agent_core.kernels.service_ports import (
+    PROTOCOLS,
+    ServicePort,
+    read_services,
+    with_built_in,
+    with_label,
+)
 from agent_core.kernels.spec import Faults, read_spec
 
 JUPYTER = ServicePort("jupyter", "http", (8080,))
@@ -29,6 +35,17 @@ def test_text_and_tables_say_the_same(value):
 def test_the_systems_own_services_need_their_names_alone(value):
     own = (ServicePort("sshd", "tcp", (2200,)), ServicePort("ttyd", "http", (7681,)))
     assert read_services(value) == (own, [])
+
+
+def test_a_node_may_have_every_kernel_publish_them():
+    own = ServicePort("ttyd", "http", (7681,))
+    assert with_built_in((JUPYTER,), ["ttyd"]) == ((JUPYTER, own), [])
+    assert with_built_in((own,), ["ttyd"]) == ((own,), [])
+    other = ServicePort("TTYD", "tcp", (9000,))
+    assert with_built_in((other,), ["ttyd"]) == (
+        (other,),
+        ["'ttyd': another service is named 'TTYD'; it is not published"],
+    )
 
 
 @pytest.mark.parametrize("value", [None, "", " ", [], ()])
