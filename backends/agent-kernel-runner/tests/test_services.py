@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from agent_kernel_runner.daemon import builtin_services
+from agent_kernel_runner.daemon.definitions import fill, read_definition
+
 HTTP = """
 import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -341,3 +344,51 @@ def test_a_request_that_is_sent_again_after_a_lost_connection_is_one_start(servi
     services.agent.send(type="start-service", run_id=run_id, options={}, timeout=5, **message)
     assert services.agent.await_kind(run_id, "service-state", count=2)["state"] == "running"
     assert services.pid() == pid
+
+
+@pytest.mark.parametrize("flags", ["--writable", ""])
+def test_ttyd_is_started_where_it_is_there_with_what_its_version_needs(
+    make_kernel, port, tmp_path, monkeypatch, flags
+):
+    stand_in = tmp_path / "ttyd"
+    stand_in.write_text(f"""#!{sys.executable}
+import http.server, sys
+if "--help" in sys.argv:
+    sys.exit(print("usage {flags}"))
+print("started", *sys.argv[1:], flush=True)
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), http.server.BaseHTTPRequestHandler).serve_forever()
+""")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    services = Services(make_kernel().up(), port)
+    assert services.start("ttyd", "http")["state"] == "running"
+    said = f"started {flags} --interface 127.0.0.1 --port {port} /".replace("  ", " ")
+    assert said in services.kernel.journal()
+
+
+def test_a_service_that_nothing_describes_is_refused_with_what_was_looked_for(
+    make_kernel, port, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BACKENDAI_SERVICE_DEFS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    services = Services(make_kernel().up(), port)
+    refused = services.start("ttyd", "http")
+    assert refused["error"] == "not-found"
+    assert refused["message"] == (
+        f"the kernel has no {tmp_path}/ttyd.json, and no ttyd, so how is it started?"
+    )
+
+
+def test_each_definition_of_our_own_is_one_that_a_file_could_be():
+    values = {"host": "h", "program": "p", "directory": "d", "home": "h", "shell": "s"}
+    values |= {"ports": ["1"], "session_env": ""}
+    for name, tables in builtin_services._TABLES.items():
+        for _, table in tables:
+            definition, warnings = read_definition(json.dumps(table).encode())
+            assert warnings == [], name
+            for word in definition.command:
+                fill(word, values)
+            for action in definition.prestart:
+                for text in (*action.args.get("command", ()), *action.args.get("body", ())):
+                    fill(text, values)

@@ -35,6 +35,24 @@ if [ ! -s authorized_keys ]; then
     cat "$mine.pub" > authorized_keys
 fi
 """
+# Its versions before 2024 look for keys in the home of the user database alone, which is not the
+# kernel's where kernels are the node's own processes: nothing of ours may be written there.
+_DROPBEAR_START = """
+home=$(awk -F: -v id="$(id -u)" '$3 == id {print $6; exit}' /etc/passwd)
+case "$("$1" -h 2>&1)" in
+*"-D "*) keys="-D $2" ;;
+*)
+    keys=
+    if [ "$home" != "$HOME" ]; then
+        echo "this dropbear takes keys from $home/.ssh alone, and the kernel's home is $HOME"
+        exit 1
+    fi
+    mkdir -p "$HOME/.ssh"
+    cp "$2/authorized_keys" "$HOME/.ssh/authorized_keys"
+    ;;
+esac
+exec "$1" -F -E -s $keys -r "$2/host_key" -p "$3"
+"""
 _SSHD_CONFIG = [
     "Port {ports[0]}",
     "ListenAddress {host}",
@@ -86,8 +104,8 @@ _SSHD = _ssh(
 )
 _DROPBEAR = _ssh(
     "dropbearkey -t ed25519 -f host_key",
-    'mkdir -p "$HOME/.ssh"; cp authorized_keys "$HOME/.ssh/authorized_keys"',
-    ["{program}", "-F", "-E", "-s", "-r", "{directory}/host_key", "-p", "{host}:{ports[0]}"],
+    "",
+    ["/bin/sh", "-c", _DROPBEAR_START, "dropbear", "{program}", "{directory}", "{host}:{ports[0]}"],
 )
 _TTYD_WORDS = ["ttyd", "{ports[0]}", "{host}", "{shell}"]
 _TABLES: dict[str, list[tuple[str, dict[str, Any]]]] = {
