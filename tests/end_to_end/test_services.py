@@ -80,7 +80,8 @@ def test_a_person_starts_lists_and_ends_services(node, define):
     assert [row["running"] for row in node.json("services", "list", kernel)] == [False, False]
     started = node.agentctl("services", "start", kernel, "web")
     web = port_of(node, kernel, "web")
-    assert started == f"web: running on port {web['host_port']} of the kernel\n"
+    where = f"port {web['host_port']} of the kernel, reached at {web['address']}"
+    assert started == f"web: running on {where}\n"
     with urllib.request.urlopen(f"http://{web['address']}/", timeout=10) as answer:
         assert answer.status == 200
     echo = node.json("services", "start", kernel, "echo")

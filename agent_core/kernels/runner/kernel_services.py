@@ -30,7 +30,9 @@ _LONGEST: Final = 600.0
 _ENDING: Final = 35.0
 _LISTING: Final = 5.0
 _HINT: Final = "`agentctl services list KERNEL` lists what it publishes."
-_DEFINE: Final = "Install its program in the image, or a definition: see how services are started."
+_DEFINE: Final = (
+    "Put its program or a definition of it into the image, or start it by code of your own."
+)
 _ERRORS: Final[Mapping[str, type[AgentError]]] = {
     "invalid": InvalidArgument,
     "conflict": Conflict,

@@ -376,7 +376,7 @@ def test_a_service_that_nothing_describes_is_refused_with_what_was_looked_for(
     refused = services.start("ttyd", "http")
     assert refused["error"] == "not-found"
     assert refused["message"] == (
-        f"the kernel has no {tmp_path}/ttyd.json, and no ttyd, so how is it started?"
+        f"nothing says how it is started: there is no {tmp_path}/ttyd.json, and no ttyd"
     )
 
 

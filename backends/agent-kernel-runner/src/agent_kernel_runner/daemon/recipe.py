@@ -146,7 +146,7 @@ def find_definition(name: str, settings: Settings) -> tuple[Definition, str]:
         return found
     programs = programs_of(name)
     also = f", and no {' or '.join(programs)}" if programs else ""
-    raise Refusal("not-found", f"the kernel has no {path}{also}, so how is it started?")
+    raise Refusal("not-found", f"nothing says how it is started: there is no {path}{also}")
 
 
 def _read_regular(path: str, size: int) -> bytes | None:
