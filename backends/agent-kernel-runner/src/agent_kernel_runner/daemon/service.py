@@ -123,6 +123,7 @@ class Service:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         recipe = Recipe(definition, program, request, self._settings, self._directory)
         if self._tail is not None:
+            self._tail.text()  # what its last life has said is for the log
             self._tail.close()
         self._tail = Tail(self._loop, lambda data: record(1, data), LOG_BOUND)
         self._preparation = Preparation(
