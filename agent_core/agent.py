@@ -36,11 +36,13 @@ from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.ports import PortPool, open_pool
+from agent_core.kernels.ports_file import PortsFile
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.service import KernelService
-from agent_core.kernels.services import Services
+from agent_core.kernels.services import Services, Settings
+from agent_core.kernels.tls.fronts import INSIDE, TlsFronts
 from agent_core.kernels.turns import Turns
 from agent_core.kernels.watching import Watching
 from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
@@ -189,7 +191,10 @@ class Agent:
         runner: KernelRunner | None = None if backend.brings_runner else host.runner.instance
         bus = EventBus(ledger, log_events=config.debug.log_events)
         logs = LogStore(config.paths.state / "kernel-logs")
-        pool = await self._port_pool()
+        tls = TlsFronts(idle=config.container.service_tls_idle_timeout)
+        await tls.load(config.container.service_tls_cert, config.container.service_tls_key)
+        self._stack.push_async_callback(tls.close)
+        pool = await self._port_pool(tls)
         return Services(
             settings,
             ledger,
@@ -206,14 +211,27 @@ class Agent:
             RunnerBundle(runner if _hides_the_host(backend) else None, config.paths.bundles),
             turns=Turns(config.agent.kernel_creation_concurrency),
             stray_workers=host.stray_workers,
+            tls=tls,
+            ports_file=self._ports_file(settings),
         )
 
-    async def _port_pool(self) -> PortPool:
+    def _ports_file(self, settings: Settings) -> PortsFile | None:
+        """What writes down where services are reached, where somebody asked for that."""
+        path = self._config.container.ports_file
+        if path is None:
+            return None
+        file = PortsFile(path, settings.agent_id, lambda: settings.advertised_host)
+        self._stack.push_async_callback(file.write)
+        return file
+
+    async def _port_pool(self, tls: TlsFronts) -> PortPool:
         """The ports that kernels publish theirs on, and a word where none can be had now."""
         container = self._config.container
         first, last = container.port_range
         host, cooldown = container.bind_host or _LOOPBACK, container.port_reuse_cooldown_sec
-        pool = await open_pool(range(first, last + 1), host, cooldown)
+        inside = lambda: INSIDE if tls.enabled else None  # noqa: E731 - asked for each port
+        pool = await open_pool(range(first, last + 1), host, cooldown, inside)
+        tls.host = pool.host
         if why := pool.fault():
             self._warnings += (why,)
             log.warning(why)
@@ -288,6 +306,8 @@ class Agent:
             "retention": _each(_RETENTION_INTERVAL, self._forget_once, "retention"),
         }.items():
             self._periodic.append(loop.create_task(work, name=name))
+        if (ports_file := self._services.ports_file) is not None:
+            self._periodic.append(loop.create_task(ports_file.follow(), name="ports file"))
 
     async def _end_periodic(self) -> None:
         for task in self._periodic:

@@ -100,13 +100,19 @@ class Reloader:
         changes = compare(self.config, new)
         self._host.check(new.plugin, new.sections)
         before, config = self.config, taken_over(self.config, new)
-        # First what can fail: the log file.
+        # First what can fail: the log file, and the certificate.
         configure_logs(config)
-        asyncio.get_running_loop().set_debug(config.debug.asyncio)
         services = self._services
+        # Also when no key has changed: the files may have, as certificates are renewed.
+        container = config.container
+        await services.tls.load(container.service_tls_cert, container.service_tls_key)
+        services.tls.idle = container.service_tls_idle_timeout
+        asyncio.get_running_loop().set_debug(config.debug.asyncio)
         services.bus.log_events = config.debug.log_events
         services.turns.allow(config.agent.kernel_creation_concurrency)
         services.settings.renew(renewed(services.settings, config))
+        if services.ports_file is not None:
+            services.ports_file.touch()
         self.config = config
         if config.resource.device_mask != before.resource.device_mask:
             services.allocator.mask(config.resource.device_mask)
@@ -166,4 +172,5 @@ def renewed(settings: Settings, config: AgentConfig) -> Settings:
         log_alloc_map=debug.log_alloc_map,
         log_backend_events=debug.log_docker_events,
         keep_ended=debug.skip_container_deletion,
+        built_in_services=config.container.built_in_services,
     )

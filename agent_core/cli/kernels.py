@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
 _PORT_HELP = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
-_PORTS = ("name", "protocol", "container_port", "address")
+_PORTS = ("name", "protocol", "container_port", "address", "tls")
 _LISTS = ("ports", "grants", "holds", "timings", "usage", "warnings")
 _COLUMNS = {
     "KERNEL": "kernel_id",
@@ -186,15 +186,22 @@ def _print_timings(timings: list[dict[str, Any]]) -> None:
     print_table(["STEP", "TOOK", "OF IT LEDGER"], cells)
 
 
-@kernels.command("ports", examples="agentctl kernels ports KERNEL")
-@click.argument("kernel_id", metavar="ID")
-def list_ports(kernel_id: str) -> None:
-    """List the ports that a kernel publishes, and where they are reached."""
+@kernels.command("ports", examples="agentctl kernels ports KERNEL\nagentctl kernels ports --all")
+@click.argument("kernel_id", metavar="[ID]", required=False)
+@click.option("--all", "of_all", is_flag=True, help="Of all kernels.")
+def list_ports(kernel_id: str | None, *, of_all: bool) -> None:
+    """List the ports that a kernel publishes, or all do, and where they are reached."""
     from agent_core.cli.connection import ask
 
-    found = ask(lambda agent: agent.get_kernel_status(kernel_id)).ports
+    if of_all == (kernel_id is not None):
+        raise click.UsageError("name a kernel, or say --all")
     columns = {name.upper().replace("_", " "): name for name in _PORTS}
-    print_rows([plain(row) for row in found], columns, empty="it publishes no port")
+    if kernel_id is not None:
+        rows = [*map(plain, ask(lambda agent: agent.get_kernel_status(kernel_id)).ports)]
+        print_rows(rows, columns, empty="it publishes no port")
+        return
+    rows = [*map(plain, ask(lambda agent: agent.list_ports()))]
+    print_rows(rows, {"KERNEL": "kernel_id", **columns}, empty="no kernel publishes a port")
 
 
 @kernels.command("logs", examples="agentctl kernels logs KERNEL --follow")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from agent_core.cli.options import AgentGroup, assignment, current
 from agent_core.cli.output import plain, print_json, print_rows, shown
+
+if TYPE_CHECKING:
+    from agent_core.client.client import AgentClient
+    from agent_core.wire.content import ServiceRow
+    from agent_core.wire.models import PortRow
 
 
 @click.group(
@@ -25,7 +32,13 @@ def list_services(kernel_id: str) -> None:
     rows = [plain(row) for row in ask(lambda agent: agent.list_services(kernel_id))]
     if not current().json:
         rows = [{**row, "ports": ",".join(map(str, row["ports"]))} for row in rows]
-    columns = {"NAME": "name", "PROTOCOL": "protocol", "PORTS": "ports", "RUNNING": "running"}
+    columns = {
+        "NAME": "name",
+        "PROTOCOL": "protocol",
+        "PORTS": "ports",
+        "RUNNING": "running",
+        "EXIT": "exit_code",
+    }
     print_rows(rows, columns, empty="the kernel has no service")
 
 
@@ -38,12 +51,19 @@ def start(kernel_id: str, name: str, *, options: tuple[str, ...]) -> None:
     from agent_core.cli.connection import ask
 
     pairs = dict(assignment(text, "--option") for text in options)
-    row = ask(lambda agent: agent.start_service(kernel_id, name, pairs))
+
+    async def start_and_find(agent: AgentClient) -> tuple[ServiceRow, list[PortRow]]:
+        started = await agent.start_service(kernel_id, name, pairs)
+        return started, (await agent.get_kernel_status(kernel_id)).ports
+
+    row, ports = ask(start_and_find)
     if current().json:
         print_json(plain(row))
     else:
-        ports = ", ".join(map(str, row.ports))
-        click.echo(f"{shown(row.name)}: running on port {ports} of the kernel")
+        inside = ", ".join(map(str, row.ports))
+        reached = ", ".join(port.address for port in ports if port.name == row.name)
+        where = f", reached at {shown(reached)}" if reached else ""
+        click.echo(f"{shown(row.name)}: running on port {inside} of the kernel{where}")
 
 
 @services.command("stop", examples="agentctl services stop KERNEL jupyter")

@@ -89,6 +89,10 @@ class AgentClient(Caller):
         """List kernels, oldest first."""
         return await self.call(methods.LIST_KERNELS, {"all": include_ended})
 
+    async def list_ports(self) -> list[m.KernelPortRow]:
+        """List the ports that kernels publish, and where they are reached."""
+        return await self.call(methods.LIST_PORTS, {})
+
     async def get_kernel_status(self, kernel_id: str) -> m.KernelDetail:
         """Show one kernel."""
         return await self.call(methods.GET_KERNEL_STATUS, {"kernel_id": kernel_id})
@@ -215,15 +219,26 @@ class AgentClient(Caller):
         return await self.call(methods.LIST_SERVICES, {"kernel_id": kernel_id})
 
     async def start_service(
-        self, kernel_id: str, name: str, options: Mapping[str, str] | None = None
+        self,
+        kernel_id: str,
+        name: str,
+        options: Mapping[str, str] | None = None,
+        *,
+        timeout: Timeout = ...,
     ) -> c.ServiceRow:
-        """Start a service of a kernel; returns once it runs."""
+        """Start a service of a kernel; returns once it runs.
+
+        The option ``timeout`` is how many seconds it may take; that is waited for unless another
+        `timeout` is given, after which the service goes on.
+        """
         params = {"kernel_id": kernel_id, "name": name, "options": dict(options or {})}
-        return await self.call(methods.START_SERVICE, params)
+        seconds = c.start_patience(options or {}) if timeout is ... else timeout
+        return await self.call(methods.START_SERVICE, params, timeout=seconds)
 
     async def shutdown_service(self, kernel_id: str, name: str) -> None:
         """End a service of a kernel."""
-        await self.call(methods.SHUTDOWN_SERVICE, {"kernel_id": kernel_id, "name": name})
+        params = {"kernel_id": kernel_id, "name": name}
+        await self.call(methods.SHUTDOWN_SERVICE, params, timeout=c.SERVICE_PATIENCE)
 
     async def upload_file(
         self, kernel_id: str, path: str, tar: AsyncIterable[bytes], *, timeout: Timeout = ...

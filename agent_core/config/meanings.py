@@ -78,6 +78,20 @@ MEANINGS: Final[Mapping[str, str]] = {
     ),
     "container.swarm-enabled": "sessions have networks over several nodes, by Docker Swarm",
     "container-logs.driver": "how the backend keeps what kernels print",
+    "container.built-in-services": (
+        "the system's own services that every kernel publishes, asked for or not: `sshd`, `ttyd`"
+    ),
+    "container.ports-file": (
+        "a file in which the agent keeps where kernels' services are reached, for an app proxy"
+    ),
+    "container.service-tls-cert": (
+        "the certificate, with those between it and its root, with which the agent serves kernels' "
+        "ports over TLS; read again at each reload"
+    ),
+    "container.service-tls-key": "the private key of that certificate, without a password",
+    "container.service-tls-idle-timeout": (
+        "how long nothing may be said on a connection to a service over TLS"
+    ),
     "resource.reserved-cpu": "how many cores are kept from kernels, the lowest-numbered first",
     "resource.reserved-mem": "how much memory is kept from kernels",
     "resource.shared-cpu": (
@@ -245,6 +259,9 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "container.runner": '"default"',
     "container.alternative-bridge": '"kernels"',
     "container-logs.driver": '"local"',
+    "container.ports-file": '"/run/agent-core/ports.json"',
+    "container.service-tls-cert": '"/etc/agent-core/services.crt"',
+    "container.service-tls-key": '"/etc/agent-core/services.key"',
     "logging.console.colored": "true",
     "logging.file.path": '"/var/log/agent-core"',
     "api.push-timeout": '"1h"',

@@ -246,6 +246,13 @@ class ContainerSection(Section):
     kernel_gid: Id = -1
     alternative_bridge: Annotated[str, Field(min_length=1, description="a network")] | None = None
     swarm_enabled: bool = False
+    built_in_services: Annotated[
+        tuple[Literal["sshd", "ttyd"], ...], Field(description="a list of sshd and ttyd")
+    ] = ()
+    ports_file: Location | None = None
+    service_tls_cert: Location | None = None
+    service_tls_key: Location | None = None
+    service_tls_idle_timeout: Limit = 86400.0
 
     @property
     def reached_at(self) -> str:

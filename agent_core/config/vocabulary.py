@@ -32,6 +32,9 @@ PATH_KEYS: Final[frozenset[KeyPath]] = frozenset(
         ("agent", "var-base-path"),
         ("agent", "pid-file"),
         ("container", "scratch-root"),
+        ("container", "ports-file"),
+        ("container", "service-tls-cert"),
+        ("container", "service-tls-key"),
         ("logging", "file", "path"),
         ("debug", "coredump", "path"),
     }

@@ -29,6 +29,7 @@
     ├── Unsupported                    unsupported
     ├── ImageNotFound                  image-not-found
     ├── KernelFailed                   kernel-failed
+    ├── ServiceFailed                  service-failed
     ├── RunnerUnavailable              runner-unavailable (retryable)
     ├── CreateInterrupted              create-interrupted (retryable)
     ├── LedgerFailed                   ledger-failed
@@ -292,6 +293,13 @@ class KernelFailed(AgentError):
 
     code = "kernel-failed"
     hint = "`agentctl kernels show` and `agentctl kernels logs` say why."
+
+
+class ServiceFailed(AgentError):
+    """Raised when a service of a kernel could not be started; `details` have what it said."""
+
+    code = "service-failed"
+    hint = "`agentctl kernels logs` has all that it said."
 
 
 class RunnerUnavailable(AgentError):

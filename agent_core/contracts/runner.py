@@ -18,12 +18,15 @@ acknowledges with ``ack {seq}``. What is not acknowledged the runner keeps, outp
 
 agent to runner: ``hello``, ``ack``, ``credit``, ``execute {run_id, mode, code, options, timeout}``,
 ``input {run_id, text}``, ``interrupt {run_id}``, ``complete {run_id, code, cursor}``, ``cancel
-{run_id}`` (drop a queued run).
+{run_id}`` (drop a queued run), ``start-service {run_id, name, protocol, host, ports, options,
+timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``.
 
 runner to agent: ``hello``; ``started {run_id}``, ``output {run_id, stream, text}`` (stream: stdout
 or stderr), ``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, password}``,
 ``step-finished {run_id, step, exit_code}`` (batch: clean, build), ``completions {run_id,
-matches}``, and last ``finished {run_id, status, exit_code}`` with a `RunStatus`.
+matches}``, ``service-state {run_id, name, state, exit_code}`` with ``error, message, log`` when it
+was refused, ``services {run_id, services: [{name, state, exit_code}]}``, and last ``finished
+{run_id, status, exit_code}`` with a `RunStatus`.
 
 Whatever comes from a runner is hostile input: the user's code runs beside it.
 
@@ -62,6 +65,20 @@ In detail:
 - ``complete`` has a ``run_id`` of its own that only names the request. ``cursor`` counts
   characters. ``completions`` is empty when the interpreter is busy; each match replaces the dotted
   word before the cursor.
+- The messages about services have a ``run_id`` of their own too, which only names the request; one
+  that is sent again, after a connection was lost, does no more than the first.
+- ``start-service`` says where the service has to listen: ``ports`` of ``host``, as the kernel's
+  processes see them. It is answered once somebody answers at the first port (with HTTP where
+  that is the ``protocol``), or after ``timeout`` seconds, when what was started is ended first.
+  Of a service that runs it says so; one that is just starting is waited for. A ``preopen`` service
+  is started by the image itself and only waited for.
+- A service is a process group of its own; ``shutdown-service`` ends all of it: SIGTERM, and after
+  a grace SIGKILL. It succeeds when the service does not run.
+- The ``state`` of a service is stopped, starting, running or ending; ``exit_code`` is that of one
+  that ended by itself. ``services`` has those that were ever asked for. ``error`` is one of
+  not-found (nothing says how it is started), bad-definition, invalid (an option), conflict (its
+  port is taken, or it is being ended), failed (it ended, or could not be started), not-ready (it
+  did not answer in time) and unsupported; ``log`` has at most the last 2 KiB of what it said.
 """
 
 from __future__ import annotations
@@ -191,12 +208,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """One service of a kernel: its ports as the kernel sees them, and whether it was started."""
+    """One service of a kernel: its ports as the kernel sees them, and whether it was started.
+
+    `exit_code` is that of one that was started and has ended by itself.
+    """
 
     name: str
     protocol: str
     ports: tuple[int, ...]
     running: bool = False
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +291,7 @@ class CodeRunner(ABC):
 
         Raises:
             NotFound: when the kernel has no such service.
+            ServiceFailed: when it ends, or does not answer in time; nothing of it runs.
         """
         raise Unsupported(f"this runner cannot start services, such as {name!r}")
 

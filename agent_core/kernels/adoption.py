@@ -13,7 +13,7 @@ from agent_core.kernels.assembly import run_dir
 from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.published import KIND as PORT
-from agent_core.kernels.published import ports_of
+from agent_core.kernels.published import fronts_of, ports_of
 from agent_core.kernels.reading import KNOWN, read_records
 from agent_core.kernels.reconcile import Known, plan
 from agent_core.kernels.services import Services
@@ -123,7 +123,25 @@ async def _adopt(
         directory = next((Path(hold.key) for hold in holds if hold.kind == RUN_DIR), None)
         directory = directory or run_dir(services.settings.run_root, kernel_id)
         await owners.adopt(row, action.ending, directory, tuple(ports_of(holds)))
+        if action.ending is None:
+            return await _publish(services, row, holds)
     except Exception as exc:  # one bad kernel must not keep the agent from starting
         log.exception("a kernel cannot be taken over", kernel_id=kernel_id)
         return [f"kernel {kernel_id} cannot be taken over: {type(exc).__name__}: {exc}"]
     return []
+
+
+async def _publish(services: Services, row: KernelRow, holds: Sequence[HoldRow]) -> list[str]:
+    """Listen again in front of a kernel's ports; one that cannot be had is told, and held."""
+    fronts, faults = [*fronts_of(holds)], []
+    for front in fronts:
+        try:
+            await services.tls.listen(front)
+        except (AgentError, OSError) as exc:
+            why = f"port {front.port} of kernel {row.kernel_id} is not served: {exc}"
+            log.warning(why)
+            faults.append(why)
+    if services.ports_file is not None:
+        ports = [*ports_of(holds)]
+        services.ports_file.publish(row.kernel_id, row.session_id, ports, fronts)
+    return faults

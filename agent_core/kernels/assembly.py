@@ -17,6 +17,7 @@ from agent_core.kernels.claims import claim_from_data
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.service_ports import ServicePort
 from agent_core.kernels.spec import KernelSpec
+from agent_core.kernels.tls.fronts import Front
 from agent_core.ledger import HoldRow, KernelRow
 
 _PARTS: Final = ("incarnation", "kind", "number")
@@ -39,6 +40,7 @@ class Assembly:
     image: Image | None = None
     publishes: tuple[ServicePort, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    fronts: tuple[Front, ...] = ()
     scratch: Scratch | None = None
     edits: MergedEdits = field(default_factory=MergedEdits)
     bundle: str = ""

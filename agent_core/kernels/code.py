@@ -51,6 +51,7 @@ class CodeService:
         Raises:
             NotFound: when the kernel has no such service.
             Unsupported: when its runner starts none.
+            ServiceFailed: when it ends, or does not answer in time.
         """
         runs = await self._kernels.runs(kernel_id)
         return _row(await runs.start_service(name, options))
@@ -64,5 +65,9 @@ class CodeService:
 def _row(state: ServiceState) -> c.ServiceRow:
     ports = list(state.ports)
     return c.ServiceRow(
-        name=state.name, protocol=state.protocol, ports=ports, running=state.running
+        name=state.name,
+        protocol=state.protocol,
+        ports=ports,
+        running=state.running,
+        exit_code=state.exit_code,
     )

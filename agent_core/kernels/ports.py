@@ -165,17 +165,32 @@ def _bind(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def open_pool(ports: range, host: str, cooldown: float) -> PortPool:
+async def open_pool(
+    ports: range, host: str, cooldown: float, inside: Callable[[], str | None] = lambda: None
+) -> PortPool:
     """Make the pool of an agent that starts.
 
     What kernels gave back just before is not remembered: the pool begins at any of its ports, so
     that it is unlikely that one of those is given again at once.
 
+    Args:
+        ports: The range.
+        host: The address on which they are published.
+        cooldown: Seconds before a port that was given back is given again.
+        inside: Says at which other address a port must be free too, if at any.
+
     Raises:
         InvalidConfig: when the host's name is not known.
     """
+
+    def obstacle(host: str, port: int) -> str | None:
+        found, other = find_obstacle(host, port), inside()
+        return found if found or other is None else find_obstacle(other, port)
+
     first = ports[secrets.randbelow(len(ports))]
-    return PortPool(ports, host=await _resolve(host), cooldown=cooldown, first=first)
+    return PortPool(
+        ports, host=await _resolve(host), cooldown=cooldown, first=first, obstacle=obstacle
+    )
 
 
 async def _resolve(host: str) -> str:

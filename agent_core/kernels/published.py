@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from agent_core.contracts.backend import PublishedPort
 from agent_core.kernels.service_ports import ServicePort
+from agent_core.kernels.tls.fronts import Front
 from agent_core.ledger import HoldRow
 
 KIND: Final = "port"
 """The kind of their holds; the key is the host's port."""
+
+LEADS_TO: Final = "leads_to"
+"""In a hold of a port at which the agent listens: the port of the kernel behind it."""
 
 VARIABLES: Final[Mapping[str, str]] = {
     "BACKENDAI_SERVICE_PORTS": "what is published, as `name:protocol:port,...`",
@@ -19,6 +23,16 @@ VARIABLES: Final[Mapping[str, str]] = {
     "BACKENDAI_PORT_<NAME>": "the port or ports on which the service of this name has to listen",
 }
 """What the variables of `environment` say; they are there where anything is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlace:
+    """Where a service has to listen, as the kernel's processes see it."""
+
+    name: str
+    protocol: str
+    host: str
+    ports: tuple[int, ...]
 
 
 def port_to_data(port: PublishedPort) -> dict[str, Any]:
@@ -32,8 +46,16 @@ def ports_of(holds: Iterable[HoldRow]) -> Iterator[PublishedPort]:
     A row that another version wrote must not hide the others: what it lacks stays empty.
     """
     for hold in holds:
-        if hold.kind == KIND and hold.key.isdecimal():
+        if hold.kind == KIND and hold.key.isdecimal() and LEADS_TO not in hold.undo:
             yield _port(int(hold.key), hold.undo)
+
+
+def fronts_of(holds: Iterable[HoldRow]) -> Iterator[Front]:
+    """Find the ports among some holds at which the agent itself listens, with TLS."""
+    for hold in holds:
+        behind = hold.undo.get(LEADS_TO) if hold.kind == KIND else None
+        if isinstance(behind, int) and hold.key.isdecimal():
+            yield Front(int(hold.key), behind)
 
 
 def _port(number: int, data: Mapping[str, Any]) -> PublishedPort:
@@ -57,21 +79,38 @@ def environment(ports: Sequence[PublishedPort], *, mapped: bool) -> dict[str, st
     """
     if not ports:
         return {}
-    services: dict[tuple[str, str], list[str]] = {}
-    for port in ports:
-        listening = port.container_port if mapped else port.host_port
-        services.setdefault((port.name, port.protocol), []).append(str(listening))
+    found = places(ports, mapped=mapped)
     said = {
-        f"BACKENDAI_PORT_{ServicePort(name, protocol, ()).variable}": ",".join(listening)
-        for (name, protocol), listening in services.items()
+        f"BACKENDAI_PORT_{ServicePort(place.name, place.protocol, ()).variable}": _listed(place)
+        for place in found
     }
     return {
-        "BACKENDAI_SERVICE_PORTS": ",".join(_text(*key, of) for key, of in services.items()),
-        "BACKENDAI_SERVICE_HOST": "0.0.0.0" if mapped else ports[0].host_ip,  # noqa: S104 - inside of the container
+        "BACKENDAI_SERVICE_PORTS": ",".join(map(_text, found)),
+        "BACKENDAI_SERVICE_HOST": found[0].host,
         **said,
     }
 
 
-def _text(name: str, protocol: str, ports: Sequence[str]) -> str:
-    listening = ports[0] if len(ports) == 1 else f"[{','.join(ports)}]"
-    return f"{name}:{protocol}:{listening}"
+def places(ports: Sequence[PublishedPort], *, mapped: bool) -> tuple[ServicePlace, ...]:
+    """Say where each service has to listen, in the order that they were asked for."""
+    found: dict[tuple[str, str], list[PublishedPort]] = {}
+    for port in ports:
+        found.setdefault((port.name, port.protocol), []).append(port)
+    return tuple(
+        ServicePlace(
+            name,
+            protocol,
+            "0.0.0.0" if mapped else of[0].host_ip,  # noqa: S104 - inside of the container
+            tuple(port.container_port if mapped else port.host_port for port in of),
+        )
+        for (name, protocol), of in found.items()
+    )
+
+
+def _listed(place: ServicePlace) -> str:
+    return ",".join(map(str, place.ports))
+
+
+def _text(place: ServicePlace) -> str:
+    listening = _listed(place) if len(place.ports) == 1 else f"[{_listed(place)}]"
+    return f"{place.name}:{place.protocol}:{listening}"

@@ -21,11 +21,12 @@ from agent_core.kernels.explaining import explanation_of
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.owner import Owner
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.published import KIND as PORT
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.services import Services
 from agent_core.kernels.sessions import new_id, no_session, session_rows
 from agent_core.kernels.states import KernelState
-from agent_core.kernels.views import detail_of, row_of
+from agent_core.kernels.views import all_ports, detail_of, row_of
 from agent_core.ledger import KernelRow
 from agent_core.wire import decisions as d
 from agent_core.wire import models as m
@@ -126,6 +127,13 @@ class KernelService:
             return await read(lambda tx: tx.kernels(include_ended=include_ended))
         live = [owner.journal.row for owner in self._owners]
         return sorted(live, key=lambda row: (row.created_at, row.kernel_id))
+
+    async def list_ports(self) -> Sequence[m.KernelPortRow]:
+        """List what kernels publish and where that is reached, those of the oldest first."""
+        rows = await self._rows(include_ended=False)
+        holds = await self._services.ledger.read(lambda tx: tx.holds_of_kind(PORT))
+        host = self._services.settings.advertised_host
+        return await asyncio.to_thread(all_ports, host, rows, holds)
 
     async def show(self, kernel_id: str) -> m.KernelDetail:
         """Show one kernel with claims, holds, timings and present use."""

@@ -1,6 +1,7 @@
 """What a kernel publishes: named services and their ports, as tables or as labels of images say it.
 
-A label says ``jupyter:http:8080,tb:tcp:[6006,6007]``.
+A label says ``jupyter:http:8080,tb:tcp:[6006,6007]``. The system's own services need their names
+alone: ``sshd`` and ``ttyd``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ LABEL: Final = "ai.backend.service-ports"
 PROTOCOLS: Final = ("tcp", "http", "preopen", "vnc", "rdp")
 
 _LOWEST, _HIGHEST = 1025, 65534
-_RESERVED: Final = frozenset({2000, 2001, 2002, 2003, 2200, 7681})
+BUILT_IN: Final[Mapping[str, tuple[str, int]]] = {"sshd": ("tcp", 2200), "ttyd": ("http", 7681)}
+"""The system's own services: their protocols and the ports that are theirs alone."""
+
+_RESERVED: Final = frozenset({2000, 2001, 2002, 2003, *(port for _, port in BUILT_IN.values())})
 """Ports inside of a container that the system itself has always used."""
 
 _MOST: Final = 64
@@ -97,6 +101,23 @@ def with_label(
     return tuple(services), left_out
 
 
+def with_built_in(
+    services: Sequence[ServicePort], names: Sequence[str]
+) -> tuple[tuple[ServicePort, ...], list[str]]:
+    """Add the system's own services that every kernel of this node publishes.
+
+    Returns:
+        All services, and what could not be added, in words.
+    """
+    everything, left_out = [*services], list[str]()
+    for name in names:
+        protocol, port = BUILT_IN[name]
+        service = ServicePort(name, protocol, (port,))
+        if service not in everything:
+            _add(service, everything, left_out)
+    return tuple(everything), [f"{fault}; it is not published" for fault in left_out]
+
+
 def _add(service: ServicePort, services: list[ServicePort], faults: list[str]) -> None:
     why = _objection(service, services)
     if why is None:
@@ -119,6 +140,9 @@ def _protocol_of(item: str) -> str:
 
 def _table(item: object) -> object:
     """Turn an item of the labels' grammar into a table; what is none stays as it is."""
+    if isinstance(item, str) and item.strip() in BUILT_IN:
+        protocol, port = BUILT_IN[item.strip()]
+        return {"name": item.strip(), "protocol": protocol, "container_ports": [port]}
     match = _ITEM.fullmatch(item.strip()) if isinstance(item, str) else None
     if match is None:
         return item
@@ -153,18 +177,18 @@ def _table_faults(table: Mapping[Any, Any]) -> Iterator[str]:
         yield f"{said}: more than {_MOST} ports"
         return
     for port in ports:
-        if why := _port_fault(port):
+        if why := _port_fault(port, own=(protocol, port) == BUILT_IN.get(str(name))):
             yield f"{said}: {why}"
     if len({*map(str, ports)}) < len(ports):
         yield f"{said}: a port is named twice"
 
 
-def _port_fault(port: object) -> str | None:
+def _port_fault(port: object, *, own: bool) -> str | None:
     if not isinstance(port, int) or isinstance(port, bool):
         return f"{port!r} is not a port"
     if not _LOWEST <= port <= _HIGHEST:
         return f"port {port} is not between {_LOWEST} and {_HIGHEST}"
-    return f"port {port} is the system's own" if port in _RESERVED else None
+    return f"port {port} is the system's own" if port in _RESERVED and not own else None
 
 
 def _objection(service: ServicePort, others: Sequence[ServicePort]) -> str | None:

@@ -16,9 +16,11 @@ from agent_core.kernels.devices import DeviceService
 from agent_core.kernels.key_pairs import KeyPairs
 from agent_core.kernels.logs import LogStore
 from agent_core.kernels.ports import PortPool
+from agent_core.kernels.ports_file import PortsFile
 from agent_core.kernels.pulling import Pulls
 from agent_core.kernels.runner.bundle import RunnerBundle
 from agent_core.kernels.sharing import Sharing
+from agent_core.kernels.tls.fronts import TlsFronts
 from agent_core.kernels.turns import Turns
 from agent_core.kernels.user import OWN, User
 from agent_core.ledger import Ledger
@@ -52,6 +54,7 @@ class Settings:
         log_kernel_config: Whether what each container is made of is logged.
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
+        built_in_services: The system's own services that every kernel publishes.
         keep_ended: Whether containers that have ended are left to be looked at.
         kernel_user: As whom kernels run, where the backend isolates them.
         commit_path: The directory of archives of images.
@@ -81,6 +84,7 @@ class Settings:
     keep_ended: bool = False
     kernel_user: User = OWN
     commit_path: Path = Path("commits")
+    built_in_services: tuple[str, ...] = ()
 
     def renew(self, other: Settings) -> None:
         """Take over what another one says."""
@@ -102,6 +106,7 @@ class Services:
     Attributes:
         runner: What starts in each container; None where the backend brings its own.
         bundle: What the containers have mounted of it.
+        ports_file: Where it is written down what is published; None where nobody asked for that.
     """
 
     settings: Settings
@@ -120,3 +125,5 @@ class Services:
     turns: Turns = field(default_factory=Turns)
     sharing: Sharing = field(default_factory=Sharing)
     stray_workers: StrayWorkers = field(default_factory=StrayWorkers)
+    tls: TlsFronts = field(default_factory=TlsFronts)
+    ports_file: PortsFile | None = None

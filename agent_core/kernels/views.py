@@ -9,7 +9,7 @@ from agent_core.contracts.device import Subject
 from agent_core.contracts.errors import AgentError
 from agent_core.kernels.asking import ask
 from agent_core.kernels.claims import claim_from_data
-from agent_core.kernels.published import ports_of
+from agent_core.kernels.published import fronts_of, ports_of
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import KernelState
 from agent_core.ledger import HoldRow, KernelRow
@@ -82,16 +82,32 @@ async def detail_of(
 
 def _ports(host: str, holds: Sequence[HoldRow]) -> list[m.PortRow]:
     shown = f"[{host}]" if ":" in host else host
+    in_front = {front.leads_to: front.port for front in fronts_of(holds)}
     return [
         m.PortRow(
             name=port.name,
             protocol=port.protocol,
             container_port=port.container_port,
             host=host,
-            host_port=port.host_port,
-            address=f"{shown}:{port.host_port}",
+            host_port=(reached := in_front.get(port.host_port, port.host_port)),
+            address=f"{shown}:{reached}",
+            tls=port.host_port in in_front,
         )
         for port in ports_of(holds)
+    ]
+
+
+def all_ports(
+    host: str, rows: Sequence[KernelRow], holds: Sequence[HoldRow]
+) -> list[m.KernelPortRow]:
+    """Show what many kernels publish, in the order of the kernels."""
+    held: dict[str, list[HoldRow]] = {}
+    for hold in holds:
+        held.setdefault(hold.kernel_id, []).append(hold)
+    return [
+        m.KernelPortRow(kernel_id=row.kernel_id, session_id=row.session_id, **port.model_dump())
+        for row in rows
+        for port in _ports(host, held.get(row.kernel_id, ()))
     ]
 
 

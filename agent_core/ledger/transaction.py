@@ -214,6 +214,14 @@ class Transaction:
         )
         return [_hold(row) for row in rows]
 
+    def holds_of_kind(self, kind: str) -> list[HoldRow]:
+        """List the holds of one kind, in the order of taking."""
+        rows = self._db.execute(
+            f"SELECT {_HOLD_COLUMNS} FROM holds WHERE kind = ? ORDER BY kernel_id, ordinal",  # noqa: S608 - constants
+            [kind],
+        )
+        return [_hold(row) for row in rows]
+
     def holds_since(self, limit: int) -> list[tuple[HoldRow, float]]:
         """List holds, those of the oldest kernels first, each with when its kernel was created."""
         columns = ", ".join(f"holds.{name}" for name in _HOLD_COLUMNS.split(", "))

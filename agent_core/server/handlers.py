@@ -116,6 +116,7 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
         "restart_kernel": restart,
         "wait_kernel": wait,
         "create_session": create_session,
+        "list_ports": lambda _: kernels.list_ports(),
         "list_sessions": list_sessions,
         "destroy_session": destroy_session,
         "get_logs": logs,

@@ -107,6 +107,10 @@ class Kernels(Protocol):
         """List kernels, oldest first."""
         ...
 
+    async def list_ports(self) -> Sequence[m.KernelPortRow]:
+        """List what kernels publish and where that is reached."""
+        ...
+
     async def show(self, kernel_id: str) -> m.KernelDetail:
         """Show one kernel with claims, holds, timings and present use."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -104,6 +105,22 @@ class CommitState(Model):
     error: str = ""
 
 
+SERVICE_READY: Final = 30.0
+"""Seconds that a service has to answer after its start, unless its option ``timeout`` says more."""
+
+SERVICE_PATIENCE: Final = 45.0
+"""Seconds that a client waits for the start or the end of a service at the least."""
+
+
+def start_patience(options: Mapping[str, str]) -> float:
+    """Say how long a client waits for a start: longer than the service may take."""
+    try:
+        asked = float(options.get("timeout", 0))
+    except ValueError:
+        asked = 0.0  # the agent says what is wrong with it
+    return max(SERVICE_PATIENCE, asked + SERVICE_PATIENCE - SERVICE_READY)
+
+
 class StartService(KernelParams):
     """Parameters of start_service."""
 
@@ -118,12 +135,16 @@ class ServiceParams(KernelParams):
 
 
 class ServiceRow(Model):
-    """One service of a kernel: its ports as the kernel sees them, and whether it was started."""
+    """One service of a kernel: its ports as the kernel sees them, and whether it was started.
+
+    ``exit_code`` is that of one that was started and has ended by itself.
+    """
 
     name: str
     protocol: str
     ports: list[int]
     running: bool
+    exit_code: int | None = None
 
 
 class CallBackend(Params):

@@ -158,6 +158,13 @@ EXPLAIN_KERNEL = _one(
 LIST_KERNELS = _list(
     "list_kernels", _READ, m.ListKernels, m.KernelRow, "List kernels, oldest first."
 )
+LIST_PORTS = _list(
+    "list_ports",
+    _READ,
+    m.NoParams,
+    m.KernelPortRow,
+    "List the ports that kernels publish, and where they are reached, those of the oldest first.",
+)
 GET_KERNEL_STATUS = _one(
     "get_kernel_status",
     _READ,

@@ -201,7 +201,10 @@ class HoldRow(Model):
 
 
 class PortRow(Model):
-    """One port of a kernel and where it is reached; ``address`` is host and port together."""
+    """One port of a kernel and where it is reached; ``address`` is host and port together.
+
+    ``tls`` says that the agent speaks TLS there, with the certificate of the configuration.
+    """
 
     name: str
     protocol: str
@@ -209,6 +212,14 @@ class PortRow(Model):
     host: str
     host_port: int
     address: str
+    tls: bool = False
+
+
+class KernelPortRow(PortRow):
+    """One port of one of all kernels."""
+
+    kernel_id: str
+    session_id: str
 
 
 class KernelDetail(KernelRow):

@@ -37,6 +37,7 @@ SCRIPTS = [
     "bench_lag.py",
     "bench_hung.py",
     "bench_worker.py",
+    "bench_tls.py",
 ]
 DEADLINE = 600.0
 WIDTH = 40

@@ -147,6 +147,11 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "container.stop-grace": ("3", lambda c: settings(c).stop_grace, 3),
     "container.bind-host": ('"10.0.0.9"', lambda c: settings(c).advertised_host, "10.0.0.9"),
     "container.advertised-host": ('"n"', lambda c: settings(c).advertised_host, "n"),
+    "container.built-in-services": (
+        '["sshd"]',
+        lambda c: settings(c).built_in_services,
+        ("sshd",),
+    ),
     "container-logs.max-length": ('"1M"', lambda c: settings(c).log_limit, 1 << 20),
     "resource.reserved-cpu": ("3", offered("device:cpu", "reserved"), 3),
     "resource.reserved-mem": ('"2G"', offered("device:mem", "reserved"), 2 << 30),
@@ -173,6 +178,9 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
 
 _LIVE = "end_to_end/test_reloading.py::test_what_is_safe_is_taken_over_while_a_kernel_runs"
 _LEVELS = "config/test_logs.py::test_levels_of_single_loggers_are_obeyed"
+_TLS = (
+    "end_to_end/test_tls.py::test_a_service_is_reached_over_tls_also_after_a_restart_of_the_agent"
+)
 _CORES = "end_to_end/test_cores.py::test_the_core_of_a_kernel_is_kept_and_the_oldest_go"
 _FILE = "config/test_logs.py::test_the_file_is_rotated_at_its_size"
 PROVEN = {
@@ -197,6 +205,11 @@ PROVEN = {
     "test_a_port_that_a_stranger_listens_on_is_passed_over_and_told",
     "container.port-reuse-cooldown-sec": "kernels/test_ports.py::"
     "test_a_port_that_is_given_back_rests_before_it_is_given_again",
+    "container.ports-file": "end_to_end/test_ports.py::"
+    "test_a_file_says_where_services_are_reached_for_whoever_reads_files",
+    "container.service-tls-cert": _TLS,
+    "container.service-tls-key": _TLS,
+    "container.service-tls-idle-timeout": _TLS,
     "container.scratch-size": "agent/test_composition.py::"
     "test_a_size_of_scratch_reaches_the_kernels_where_there_are_limits",
     "resource.device-interval": "end_to_end/test_unplugging.py::"

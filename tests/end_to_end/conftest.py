@@ -81,7 +81,36 @@ def without_tmpfs() -> str | None:
     return "mounting a tmpfs is not permitted here" if refused else None
 
 
-NEEDS = {"pidns": without_pidns, "tmpfs": without_tmpfs}
+def without_sshd() -> str | None:
+    """Say why nobody can log in with SSH here; None when OpenSSH's programs are there."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    lacking = [name for name in ("sshd", "ssh", "ssh-keygen") if not shutil.which(name, path=path)]
+    return f"there is no {lacking[0]}" if lacking else None
+
+
+def notebook_path() -> str:
+    """Where the servers of Jupyter and TensorBoard are looked for: an environment of their own."""
+    return os.pathsep.join((os.environ.get("AGENT_TESTS_NOTEBOOK", ""), os.environ["PATH"]))
+
+
+def without_notebook() -> str | None:
+    """Say why the real servers cannot be tried; None when they are there.
+
+    `pip install notebook tensorboard setuptools` into an environment, and its bin directory in
+    AGENT_TESTS_NOTEBOOK; elsewhere small servers stand in for them.
+    """
+    for name in ("jupyter-notebook", "tensorboard"):
+        if not shutil.which(name, path=notebook_path()):
+            return f"there is no {name}, nor one in $AGENT_TESTS_NOTEBOOK"
+    return None
+
+
+NEEDS = {
+    "notebook": without_notebook,
+    "pidns": without_pidns,
+    "sshd": without_sshd,
+    "tmpfs": without_tmpfs,
+}
 
 
 class Node:

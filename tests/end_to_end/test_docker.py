@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from agent_kernel_runner.plugin import DefaultRunner
 from servers.engine import BUSYBOX, busybox
 
 from agent_core.contracts.errors import DeadlineExceeded
+
+from ..certificates import make_certificate  # noqa: TID252 - tests are not installed
 
 pytestmark = [pytest.mark.requires("docker"), pytest.mark.timeout(180)]
 
@@ -182,6 +185,51 @@ def test_fifty_containers_are_found_again_untouched(docker):
 
 def _pid(engine, name):
     return engine.docker("inspect", "--format", "{{.State.Pid}}", name)
+
+
+# ---- services -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_a_service_is_started_in_a_container_and_reached_at_a_port_of_the_node(
+    docker, engine, secured
+):
+    node = docker()
+    if secured:
+        make_certificate(node.root, stem="tls")
+        _add(node, "container", 'service-tls-cert = "tls.crt"\nservice-tls-key = "tls.key"')
+    node.start()
+    kernel = node.create(ports="page:http:8080", env={"BACKENDAI_SERVICE_DEFS": "/home/work"})
+    words = '["httpd", "-f", "-p", "{host}:{ports[0]}", "-h", "{home}"]'
+    node.run(kernel, f"echo '{{\"command\": {words}}}' > page.json; echo hello > index.html")
+    row = node.ask("start_service", kernel, "page")
+    assert (row.running, row.ports) == (True, [8080])
+    (port,) = node.json("kernels", "ports", kernel)
+    assert port["tls"] is secured
+    if secured:
+        certificate = str(node.root / "tls.crt")
+        fetch = _FETCH.format(certificate=certificate, port=port["host_port"])
+        command = [sys.executable, "-c", fetch]
+    else:
+        command = ["busybox", "wget", "-qO-", f"http://{port['address']}/"]
+    assert engine.run_inside(*command).stdout == b"hello\n"
+    node.ask("shutdown_service", kernel, "page")
+    assert engine.run_inside(*command).returncode == 1
+    node.destroy(kernel)
+    node.nothing_is_left()
+
+
+_FETCH = """
+import ssl, urllib.request
+context = ssl.create_default_context(cafile={certificate!r})
+address = "https://localhost:{port}/"
+print(urllib.request.urlopen(address, context=context, timeout=10).read().decode(), end="")
+"""
+
+
+def _add(node, section, text):
+    configuration = node.config.read_text()
+    node.config.write_text(configuration.replace(f"[{section}]", f"[{section}]\n{text}"))
 
 
 # ---- ends that nobody asked for ----------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Published ports on a real node: reached from outside, kept over a crash, never given twice."""
 
 import contextlib
+import json
 import signal
 import socket
+import time
 import urllib.request
 
 import pytest
@@ -21,6 +23,7 @@ scratch-root = "{root}/scratches"
 stop-grace = 2
 port-range = [{first}, {last}]
 port-reuse-cooldown-sec = {cooldown}
+{extra}
 """
 COUNT = 3
 
@@ -39,10 +42,12 @@ def range_of_ports():
     pytest.fail("no ports in a row are free")
 
 
-def with_ports(node, ports, cooldown=60):
+def with_ports(node, ports, cooldown=60, extra=""):
     before, _, rest = node.config.read_text().partition("[container]")
     _, _, rest = rest.partition("[resource]")
-    text = CONFIG.format(root=node.root, first=ports[0], last=ports[-1], cooldown=cooldown)
+    text = CONFIG.format(
+        root=node.root, first=ports[0], last=ports[-1], cooldown=cooldown, extra=extra
+    )
     node.config.write_text(f"{before}{text}\n[resource]{rest}")
     return node.start()
 
@@ -100,3 +105,44 @@ def test_a_port_that_a_stranger_listens_on_is_passed_over_and_told(node, range_o
     told = " ".join(line for line in node.log if "a port is passed over" in line)
     # Wherever the rotation began, it has come past both of them.
     assert [str(port) in told for port in range_of_ports] == [False, True, True]
+
+
+def test_a_file_says_where_services_are_reached_for_whoever_reads_files(node, range_of_ports):
+    path = node.root / "ports.json"
+    with_ports(node, range_of_ports, extra=f'ports-file = "{path}"')
+    until(lambda: listed(path) == [])
+    kernel = node.create(ports="web:http:8080", session_id="s")
+    (row,) = node.json("kernels", "ports", "--all")
+    expected = {
+        "kernel_id": kernel,
+        "session_id": "s",
+        "service": "web",
+        "protocol": "http",
+        "host": row["host"],
+        "port": row["host_port"],
+        "container_port": 8080,
+        "tls": False,
+    }
+    until(lambda: listed(path) == [expected])
+    assert kernel in node.agentctl("kernels", "ports", "--all")
+    node.end(signal.SIGKILL)
+    path.write_text("half of")
+    node.start()
+    until(lambda: listed(path) == [expected])
+    node.destroy(kernel)
+    node.end()
+    assert json.loads(path.read_text()) == {"version": 1, "agent": "t", "ports": []}
+    assert not path.with_name("ports.json.new").exists()
+
+
+def listed(path):
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return json.loads(path.read_text())["ports"]
+    return None
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_core.kernels.service_ports import PROTOCOLS, ServicePort, read_services, with_label
+from agent_core.kernels.service_ports import (
+    PROTOCOLS,
+    ServicePort,
+    read_services,
+    with_built_in,
+    with_label,
+)
 from agent_core.kernels.spec import Faults, read_spec
 
 JUPYTER = ServicePort("jupyter", "http", (8080,))
@@ -23,6 +29,23 @@ BOARD = ServicePort("tb", "tcp", (6006, 6007))
 )
 def test_text_and_tables_say_the_same(value):
     assert read_services(value) == ((JUPYTER, BOARD), [])
+
+
+@pytest.mark.parametrize("value", ["sshd,ttyd", "sshd:tcp:2200,ttyd:http:7681", ["sshd", "ttyd"]])
+def test_the_systems_own_services_need_their_names_alone(value):
+    own = (ServicePort("sshd", "tcp", (2200,)), ServicePort("ttyd", "http", (7681,)))
+    assert read_services(value) == (own, [])
+
+
+def test_a_node_may_have_every_kernel_publish_them():
+    own = ServicePort("ttyd", "http", (7681,))
+    assert with_built_in((JUPYTER,), ["ttyd"]) == ((JUPYTER, own), [])
+    assert with_built_in((own,), ["ttyd"]) == ((own,), [])
+    other = ServicePort("TTYD", "tcp", (9000,))
+    assert with_built_in((other,), ["ttyd"]) == (
+        (other,),
+        ["'ttyd': another service is named 'TTYD'; it is not published"],
+    )
 
 
 @pytest.mark.parametrize("value", [None, "", " ", [], ()])
@@ -47,6 +70,10 @@ def test_nothing_is_published_unless_it_is_asked_for(value):
         ("jupyter:http:1024", "port 1024 is not between 1025 and 65534"),
         ("jupyter:http:65535", "port 65535 is not between"),
         ("jupyter:http:2003", "port 2003 is the system's own"),
+        ("jupyter:http:2200", "port 2200 is the system's own"),
+        ("sshd:http:2200", "port 2200 is the system's own"),
+        ("sshd:tcp:7681", "port 7681 is the system's own"),
+        ("jupyter", "'jupyter' is not NAME"),
         ("jupyter:http:[8080,8080]", "a port is named twice"),
         ("a:http:8080,a:http:8081", "another service is named 'a'"),
         ("my-app:http:8080,MY_APP:http:8081", "another service is named 'my-app'"),

@@ -112,6 +112,21 @@ class Services:
         created = m.Created(kernel_id="k1", session_id="s1", state="PREPARING")
         return m.SessionCreated(session_id=session_id or "s1", kernels=(created,) * len(specs))
 
+    async def list_ports(self):
+        return [
+            m.KernelPortRow(
+                kernel_id="k1",
+                session_id="s1",
+                name="web",
+                protocol="http",
+                container_port=8080,
+                host="10.0.0.9",
+                host_port=30001,
+                address="10.0.0.9:30001",
+                tls=True,
+            )
+        ]
+
     async def list_sessions(self, *, include_ended):
         kernel = m.SessionKernel(kernel_id="k1", host="main1", state="RUNNING", reason=None)
         return [m.SessionRow(session_id="s1", created_at=1.0, kernels=(kernel,))]

@@ -27,6 +27,7 @@ def test_the_table_has_every_method_under_its_own_name():
         "plan_kernel",
         "explain_kernel",
         "list_kernels",
+        "list_ports",
         "get_kernel_status",
         "destroy_kernel",
         "restart_kernel",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent_core.contracts.backend import ContainerBackend, PublishedPort
+from agent_core.contracts.info import Support
 from agent_core.contracts.runner import RunnerContext, ServiceState
+from agent_core.kernels.published import places
 from agent_core.kernels.runner.brought import BroughtRuns
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.runner.runs import Runs
@@ -25,7 +27,8 @@ def make_execution(
         Unsupported: when the backend brings a runner and does not make one.
     """
     if not backend.brings_runner:
-        return Runs(kernel_id, incarnation, run_dir)
+        mapped = backend.capabilities().get("ports") is Support.YES
+        return Runs(kernel_id, incarnation, run_dir, places(ports, mapped=mapped))
     context = RunnerContext(kernel_id, incarnation, container, _services(ports))
     return BroughtRuns(kernel_id, backend.code_runner(context), backend.info.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent_core.contracts.errors import MalformedFrame
@@ -20,7 +20,10 @@ _PARTS_BOUND: Final = 20_000
 _OVERHEAD: Final = 1024  # what Python takes for the shortest one, measured
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 _STEPS: Final = frozenset({"clean", "build"})
+_SERVICE_STATES: Final = frozenset({"stopped", "starting", "running", "ending"})
 _MATCHES_BOUND: Final = 1000
+_SERVICES_BOUND: Final = 256
+_WORDS_BOUND: Final = 32 << 10
 _RUNS_BOUND: Final = 10_000
 
 
@@ -36,8 +39,20 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSaid:
+    """What a runner says of one service."""
+
+    name: str
+    state: str
+    exit_code: int | None = None
+    error: str = ""
+    message: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A numbered message: an output item, or the end of a run."""
+    """A numbered message: an output item, what is said of services, or the end of a run."""
 
     seq: int
     run_id: str
@@ -46,6 +61,7 @@ class Report:
     exit_code: int | None = None
     cost: int = 0
     """Bytes of credit that it used."""
+    services: tuple[ServiceSaid, ...] | None = None
 
     @property
     def weight(self) -> int:
@@ -54,6 +70,7 @@ class Report:
             return 0
         item = self.item
         words = [] if item is None else [item.prompt or "", *(item.matches or ())]
+        words += [each.message + each.log for each in self.services or ()]
         return _OVERHEAD + self.cost + sum(map(len, words)) + 64 * len(words)
 
 
@@ -181,6 +198,30 @@ def _finished(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     return Report(seq, run_id, None, RunStatus(status), exit_code)
 
 
+def _service_state(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    said = replace(
+        _service_said(message),
+        error=_text(message, "error", 64) if "error" in message else "",
+        message=_text(message, "message", _WORDS_BOUND) if "message" in message else "",
+        log=_text(message, "log", _WORDS_BOUND) if "log" in message else "",
+    )
+    return Report(seq, run_id, None, services=(said,))
+
+
+def _services(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    rows = message.get("services")
+    if not isinstance(rows, list) or len(rows) > _SERVICES_BOUND:
+        raise MalformedFrame(f"services: not a list of at most {_SERVICES_BOUND}")
+    if not all(isinstance(row, dict) for row in rows):
+        raise MalformedFrame("services: not a list of tables")
+    return Report(seq, run_id, None, services=tuple(map(_service_said, rows)))
+
+
+def _service_said(row: Mapping[str, Any]) -> ServiceSaid:
+    code = None if row.get("exit_code") is None else _integer(row, "exit_code")
+    return ServiceSaid(_text(row, "name", 64), _one_of(row, "state", _SERVICE_STATES), code)
+
+
 _READERS: Final = {
     "started": _started,
     "output": _output,
@@ -188,6 +229,8 @@ _READERS: Final = {
     "waiting-input": _waiting_input,
     "step-finished": _step_finished,
     "completions": _completions,
+    "service-state": _service_state,
+    "services": _services,
     "finished": _finished,
 }
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agent_core.contracts.errors import (
     AgentError,
     Conflict,
     KernelFailed,
     RunnerUnavailable,
-    Unsupported,
 )
 from agent_core.contracts.runner import RunStatus, ServiceState
+from agent_core.kernels.published import ServicePlace
+from agent_core.kernels.runner.kernel_services import KernelServices
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Hello, Report
 from agent_core.kernels.runner.waiting import WaitingRun
@@ -31,10 +34,18 @@ class Runs:
         kernel_id: The kernel.
         incarnation: Its incarnation.
         run_dir: The directory of the link's socket.
+        places: Where the kernel's services listen.
     """
 
-    def __init__(self, kernel_id: str, incarnation: int, run_dir: Path) -> None:
+    def __init__(
+        self,
+        kernel_id: str,
+        incarnation: int,
+        run_dir: Path,
+        places: Sequence[ServicePlace] = (),
+    ) -> None:
         self.kernel_id = kernel_id
+        self._services = KernelServices(kernel_id, places, self._ask)
         self.link = RunnerLink(kernel_id, incarnation, run_dir, self._deliver, self._greeted)
         self._run_dir = run_dir
         self._runs: dict[str, WaitingRun] = {}
@@ -71,16 +82,23 @@ class Runs:
         await self.link.wait_connected(timeout)
 
     async def services(self) -> Sequence[ServiceState]:
-        """List the services that were started: none, since this runner starts none."""
-        return ()
+        """List what the kernel publishes, and whether it was started."""
+        return await self._services.list()
 
     async def start_service(self, name: str, options: Mapping[str, str]) -> ServiceState:
-        """Refuse: services of a kernel begin with its image or with code that runs in it."""
-        raise Unsupported(f"the runner of kernel {self.kernel_id} cannot start {name!r}")
+        """Start a service and wait until it answers; see `KernelServices.start`."""
+        return await self._services.start(name, options)
 
     async def shutdown_service(self, name: str) -> None:
-        """Refuse, as `start_service` does."""
-        raise Unsupported(f"the runner of kernel {self.kernel_id} cannot end {name!r}")
+        """End a service; see `KernelServices.shutdown`."""
+        await self._services.shutdown(name)
+
+    async def _ask(self, message: Mapping[str, Any], timeout: float) -> Report:
+        """Ask the runner something that is no run, and return its answer."""
+        named = {**message, "run_id": f"{message['type']}-{uuid.uuid4().hex[:12]}"}
+        asking = WaitingRun(named, timeout)
+        async with contextlib.aclosing(self._exchange(asking)) as reports:
+            return await anext(reports)
 
     async def execute(self, params: ExecuteCode) -> AsyncIterator[OutputItem | RunResult]:
         """Run code and yield what it says, the result last; abandoning it interrupts the run.
@@ -101,7 +119,8 @@ class Runs:
         exchange = self._exchange(WaitingRun(message, params.timeout))
         async with contextlib.aclosing(exchange) as reports:
             async for report in reports:
-                yield report.item or _result(report)
+                if report.services is None:
+                    yield report.item or _result(report)
 
     async def complete(self, run_id: str, code: str, cursor: int) -> list[str]:
         """Ask for completions at a position of a text; there are none when no answer comes."""
@@ -187,7 +206,7 @@ class Runs:
     def _send(self, run: WaitingRun) -> None:
         self.link.send(run.message)
         run.sent_to = self._stream
-        if run.asks == "complete":
+        if run.asks != "execute":
             run.begin()
         self._begin_oldest()
 
@@ -232,6 +251,11 @@ def _result(report: Report) -> RunResult:
 
 def _ends(run: WaitingRun, report: Report) -> bool:
     """Say whether a report is the last of what was asked; a run has no completions."""
-    if report.item is None:
-        return True
-    return run.asks == "complete" and report.item.kind == "completions"
+    if run.asks in ("execute", "complete"):
+        ended = report.item is None and report.services is None
+        return ended or (run.asks == "complete" and _completes(report))
+    return True
+
+
+def _completes(report: Report) -> bool:
+    return report.item is not None and report.item.kind == "completions"

@@ -43,7 +43,7 @@ class WaitingRun:
 
     @property
     def asks(self) -> str:
-        """What is asked: ``execute`` or ``complete``."""
+        """What is asked: the type of its message."""
         return str(self.message["type"])
 
     def lose(self, status: RunStatus) -> None:

@@ -10,7 +10,7 @@ from agent_core.contracts.info import Support
 from agent_core.kernels.asking import ask
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.demands import check_amounts, check_architecture
-from agent_core.kernels.service_ports import LABEL, with_label
+from agent_core.kernels.service_ports import LABEL, with_built_in, with_label
 from agent_core.kernels.spec import KernelSpec
 from agent_core.kernels.steps.base import Step
 from agent_core.wire.content import PullProgress
@@ -31,8 +31,9 @@ class ImageStep(Step):
         build.image = await self._found(build.spec)
         self._check(build, build.image)
         label = build.image.labels.get(LABEL, "")
-        build.publishes, left_out = with_label(build.spec.ports, label)
-        build.warnings += left_out
+        services, left_out = with_label(build.spec.ports, label)
+        build.publishes, more = with_built_in(services, self.services.settings.built_in_services)
+        build.warnings += [*left_out, *more]
 
     def _check(self, build: Assembly, image: Image) -> None:
         """Refuse what cannot run here, or not with what the kernel has asked for."""

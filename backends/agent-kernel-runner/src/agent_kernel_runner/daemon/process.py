@@ -63,8 +63,11 @@ class Processes:
         env: Mapping[str, str],
         on_exit: Callable[[int], None],
         control: int | None = None,
+        output: int | None = None,
     ) -> Process:
         """Start a child; `on_exit` gets its exit code, negative for the signal that ended it.
+
+        With `output` it writes there, and nothing of it is captured.
 
         Raises:
             OSError: when the program or the working directory is not there, or all is ending.
@@ -74,8 +77,8 @@ class Processes:
         os.chdir(self._work_dir)
         moves = [
             (os.POSIX_SPAWN_DUP2, self._null, 0),
-            (os.POSIX_SPAWN_DUP2, self._capture.stdout.writer, 1),
-            (os.POSIX_SPAWN_DUP2, self._capture.stderr.writer, 2),
+            (os.POSIX_SPAWN_DUP2, self._capture.stdout.writer if output is None else output, 1),
+            (os.POSIX_SPAWN_DUP2, self._capture.stderr.writer if output is None else output, 2),
         ]
         if control is not None:
             moves.append((os.POSIX_SPAWN_DUP2, control, CONTROL_FD))

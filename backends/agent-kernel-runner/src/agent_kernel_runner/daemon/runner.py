@@ -16,15 +16,19 @@ from agent_kernel_runner.daemon.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from agent_kernel_runner.daemon.process import Processes
+    from agent_kernel_runner.daemon.services import Services
 
 _HIDDEN = "\x01D_"
 """How the launcher of a bundle makes names of ``LD_`` begin."""
 
 END_GRACE = 0.5
 """Seconds that children have to end by themselves when the daemon is told to."""
+
+_ABOUT_SERVICES = ("start-service", "shutdown-service", "services")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -73,7 +77,25 @@ def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(number, lambda: _end(loop, processes))
     query = _query(loop, processes, settings, runs)
-    runs.serve(capture, {QUERY: query, BATCH: Batch(processes, capture, settings, runs)})
+    batch = Batch(processes, capture, settings, runs)
+    handle = _on_services(loop, outbox, processes, settings)
+    runs.serve(capture, {QUERY: query, BATCH: batch}, dict.fromkeys(_ABOUT_SERVICES, handle))
+
+
+def _on_services(
+    loop: Loop, outbox: Outbox, processes: Processes, settings: Settings
+) -> Callable[[dict[str, Any]], None]:
+    """Handle what is asked about services, most of whose code a kernel without any never loads."""
+    made: list[Services] = []
+
+    def handle(message: dict[str, Any]) -> None:
+        if not made:
+            from agent_kernel_runner.daemon.services import Services
+
+            made.append(Services(loop, outbox, processes, settings))
+        made[0].handle(message)
+
+    return handle
 
 
 def _end(loop: Loop, processes: Processes) -> None:

@@ -56,9 +56,21 @@ class Runs:
         self._unacked = set(results.ids())
         outbox.on_acked = self._acked
 
-    def serve(self, capture: Capture, executors: Mapping[str, Executor]) -> None:
-        """Begin: tell again of the results on disk, and take runs."""
+    def serve(
+        self,
+        capture: Capture,
+        executors: Mapping[str, Executor],
+        others: Mapping[str, Callable[[dict[str, Any]], None]],
+    ) -> None:
+        """Begin: tell again of the results on disk, and take runs.
+
+        Args:
+            capture: Where their output comes from.
+            executors: For each mode, what runs its code.
+            others: For each type of message that is not about runs, what handles it.
+        """
         self._capture = capture
+        self._others = others
         self._executors = executors
         for run_id in sorted(self._unacked):
             ending = self._results.load(run_id)
@@ -83,7 +95,7 @@ class Runs:
             "complete": self._complete,
             "cancel": self._cancel,
         }
-        handler = handlers.get(message["type"])
+        handler = handlers.get(message["type"], self._others.get(message["type"]))
         if handler is None:
             note(f"a message of the unknown type {message['type'][:64]!r} was ignored")
             return
