@@ -235,7 +235,7 @@ def test_a_container_that_ends_before_its_kernel_runs_has_failed_to_start(live, 
             await world.step("runner")
         world.backend.end("t.k.1.main.0", 3)
         ended = Ending(Reason.SELF_TERMINATED, None, world.backend.exits["t.k.1.main.0"])
-        world.owners.exited("t.k.1.main.0", ended)
+        world.owners.of_container("t.k.1.main.0").post(ended)
         gate.open()
         row = await world.ended()
         assert (row.reason, row.exit_code) == ("failed-to-start", 3)
@@ -378,7 +378,8 @@ async def _live_through(world, kernel_id, fate):
         container = f"t.{kernel_id}.1.main.0"
         if end == "by itself" and row.state == "RUNNING":
             world.backend.end(container, 1)
-            world.owners.exited(container, Ending(Reason.SELF_TERMINATED))
+            if owner := world.owners.of_container(container):
+                owner.post(Ending(Reason.SELF_TERMINATED))
     await world.kernels.destroy(kernel_id, "tired")
     await world.ended(kernel_id)
 
