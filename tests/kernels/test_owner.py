@@ -260,7 +260,26 @@ def test_a_kernel_that_runs_ends_once_with_its_exit_code(live):
     live(body)
 
 
-def test_a_kernel_that_was_killed_for_its_memory_says_so(live):
+@pytest.mark.parametrize("notices", ["follow", "look"])
+def test_a_kernel_that_its_memory_limit_ends_has_that_as_its_reason(live, notices):
+    async def body(world):
+        await world.running()
+        if notices == "look":
+            world.backend.end("t.k.1.main.0", 137, oom=True, tell=False)
+        noticing = asyncio.ensure_future(getattr(world.watching, notices)())
+        await asyncio.sleep(0)
+        if notices == "follow":
+            world.backend.end("t.k.1.main.0", 137, oom=True)
+        row = await world.ended()
+        noticing.cancel()
+        assert (row.reason, row.exit_code) == ("oom", 137)
+        assert row.message == "the memory limit ended its container"
+        await world.clean()
+
+    live(body)
+
+
+def test_a_kernel_that_was_destroyed_after_its_memory_limit_had_ended_it_says_both(live):
     async def body(world):
         await world.running()
         world.backend.end("t.k.1.main.0", 137, oom=True)
