@@ -17,6 +17,7 @@ from agent_core.kernels.journal import Journal
 from agent_core.kernels.services import Services
 from agent_core.kernels.states import Reason
 from agent_core.kernels.steps import Step
+from agent_core.kernels.steps.container import StartStep
 from agent_core.ledger import HoldRow
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,11 @@ class Building:
         self._ending = ending
         self._tell = tell
         self.timings: list[tuple[str, float, float]] = []
+
+    @property
+    def started(self) -> bool:
+        """Whether the container was started."""
+        return any(name == StartStep.name for name, _, _ in self.timings)
 
     async def run(self, held: Sequence[HoldRow] = ()) -> None:
         """Take every step.

@@ -89,6 +89,11 @@ class Owner:
         """Whether the create is under way, and not about to be complete."""
         return self.journal.state is KernelState.PREPARING and not self._whole
 
+    @property
+    def started(self) -> bool:
+        """Whether this agent has started the container that the kernel has now."""
+        return self._building is not None and self._building.started
+
     def post(self, ending: Ending) -> None:
         """Ask for the end; only the first reason counts."""
         if not self._ending.done():
@@ -190,7 +195,7 @@ class Owner:
 
     async def _build_anew(self) -> None:
         """Give the container back and build the next one on what is kept."""
-        row, before = self.journal.row, self.build
+        row, before, self._building = self.journal.row, self.build, None
         # What the old container does from here on is our doing, and no end of the kernel.
         self._register.renamed(self, before.container)
         await self.disconnect(

@@ -47,6 +47,10 @@ class Owners:
         """Find the owner of a kernel that has not ended."""
         return self._owners.get(kernel_id)
 
+    def of_container(self, name: str) -> Owner | None:
+        """Find the owner of the kernel whose container has this name now."""
+        return self._by_container.get(name)
+
     def __contains__(self, kernel_id: object) -> bool:
         """Whether a kernel has an owner, or is being begun."""
         return kernel_id in self._owners or kernel_id in self._starting
@@ -234,12 +238,6 @@ class Owners:
             log.error("the owner of a kernel failed", kernel_id=kernel_id, exc_info=error)
 
     # ---- ending ----
-
-    def exited(self, container: str, ending: Ending) -> None:
-        """Tell the owner that its container has ended."""
-        owner = self._by_container.get(container)
-        if owner is not None:
-            owner.post(ending)
 
     def detach(self) -> None:
         """Leave the code that runs as it is when its callers go; call it before the RPC stops."""

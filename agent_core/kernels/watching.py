@@ -11,11 +11,10 @@ import structlog
 from agent_core.contracts.backend import BackendEvent
 from agent_core.contracts.errors import AgentError
 from agent_core.kernels.asking import items
-from agent_core.kernels.intents import Ending
 from agent_core.kernels.owners import Owners
 from agent_core.kernels.reconciler import Reconciler
 from agent_core.kernels.services import Services
-from agent_core.kernels.states import Reason
+from agent_core.kernels.told_ends import ToldEnds
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +29,7 @@ class Watching:
         self._services = services
         self._owners = owners
         self._reconciler = reconciler
+        self._ends = ToldEnds(services, owners)
         self._cursor: str | None = None
         self._interrupted = asyncio.Event()
 
@@ -38,19 +38,25 @@ class Watching:
 
         What happened in between may be told by nobody, so it is looked for.
         """
-        while True:
-            tried = self._cursor
-            try:
-                await self._follow_once()
-                log.warning("the backend's events ended; they are asked for again")
-            except AgentError as exc:
-                log.warning("the backend's events were interrupted", error=exc.message)
-                if self._cursor == tried:  # a position that it does not know any more, perhaps
-                    self._cursor = None
-            except Exception:  # whatever it says, the ends of kernels must be noticed
-                log.exception("the backend's events were interrupted")
-            await asyncio.sleep(self._services.settings.retry_first)
-            self._interrupted.set()
+        try:
+            while True:
+                await self._follow_on()
+        finally:
+            self._ends.close()
+
+    async def _follow_on(self) -> None:
+        tried = self._cursor
+        try:
+            await self._follow_once()
+            log.warning("the backend's events ended; they are asked for again")
+        except AgentError as exc:
+            log.warning("the backend's events were interrupted", error=exc.message)
+            if self._cursor == tried:  # a position that it does not know any more, perhaps
+                self._cursor = None
+        except Exception:  # whatever it says, the ends of kernels must be noticed
+            log.exception("the backend's events were interrupted")
+        await asyncio.sleep(self._services.settings.retry_first)
+        self._interrupted.set()
 
     async def _follow_once(self) -> None:
         stream = self._services.backend.events(self._cursor)
@@ -65,7 +71,7 @@ class Watching:
         if self._services.settings.log_backend_events:
             log.info("event of the backend", kind=event.kind, container=event.name)
         if event.kind == "exited":
-            self._owners.exited(event.name, Ending(Reason.SELF_TERMINATED, None, event.exit))
+            self._ends.told(event.name, event.exit)
         self._cursor = event.cursor
 
     async def look(self) -> None:

@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from agent_kernel_runner.plugin import DefaultRunner
 
 from agent_core.client import AgentClient
 from agent_core.contracts.errors import AgentUnreachable
 from agent_core.wire.models import OutputItem
+
+from .docker_node import DockerNode
 
 AGENTCTL = str(Path(sys.executable).parent / "agentctl")
 START_DEADLINE = 30.0
@@ -402,6 +405,27 @@ def nodes(request, tmp_path_factory):
 def node(nodes):
     """A node that is not started, and that has to leave nothing behind; see `nodes`."""
     return nodes()
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory):
+    """The runner's bundle, as an agent makes it."""
+    directory = tmp_path_factory.mktemp("bundles")
+    DefaultRunner().bundle(str(directory))
+    return directory
+
+
+@pytest.fixture
+def docker(own_engine, engine, nodes, bundles):
+    """Make a node on the shared engine; each has an agent's name of its own."""
+    made = []
+
+    def make(agent="d", on=engine, text="", **options):
+        made.append(DockerNode(nodes, on, bundles, agent, **options))
+        made[-1].configure(text)
+        return made[-1]
+
+    return make
 
 
 def _end(node: Node) -> None:

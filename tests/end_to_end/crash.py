@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,39 @@ class Point:
         return f"{self.name}=kill@{self.hit}"
 
 
+class Neighbours:
+    """Kernels that live on a node meanwhile, and must notice nothing.
+
+    Args:
+        node: Where they live; its agent runs.
+        number: How many.
+        process: Says what tells a kernel's process from every other one, having asked it something.
+        spec: What they are made of, beside memory and ports.
+    """
+
+    def __init__(self, node, number: int, process: Callable[[str], object], **spec) -> None:
+        self._node, self._process = node, process
+        self.kernels = [f"n{n}" for n in range(number)]
+        common = {"slots": {"mem": "1m"}, "ports": SPEC["ports"], **spec}
+        for kernel_id in self.kernels:
+            node.create(kernel_id=kernel_id, **common)
+        self.processes = {name: process(name) for name in self.kernels}
+        self.ports = {name: port_of(node, name) for name in self.kernels}
+
+    def live(self) -> None:
+        """They run the very processes that they ran at first, and do what they are asked."""
+        rows = {row.kernel_id: row.state for row in self._node.ask("list_kernels")}
+        assert rows == dict.fromkeys(self.kernels, "RUNNING")
+        assert {name: self._process(name) for name in self.kernels} == self.processes
+        assert {name: port_of(self._node, name) for name in self.kernels} == self.ports
+        assert len({*self.ports.values()}) == len(self.kernels)
+
+    def go(self) -> None:
+        """Let them go."""
+        for kernel_id in self.kernels:
+            self._node.destroy(kernel_id)
+
+
 class Walk:
     """A node, ten kernels that must notice nothing, and one whose life is cut short."""
 
@@ -76,22 +110,13 @@ class Walk:
         self.kernel = ""
         self._lives = 0
         node.start()
-        names = [f"n{number}" for number in range(NEIGHBOURS)]
-        self.neighbours = {
-            node.create(kernel_id=name, slots={"mem": "1m"}, ports=SPEC["ports"]): self._pid(name)
-            for name in names
-        }
-        self.ports = {name: self._port(name) for name in names}
+        self.neighbours = Neighbours(node, NEIGHBOURS, self._process)
         self.used = node.used()
         node.end()
 
-    def _pid(self, kernel_id: str) -> tuple[int, str]:
+    def _process(self, kernel_id: str) -> tuple[int, str]:
         pid = int(self.node.run(kernel_id, "import os; print(os.getpid())")[0])
         return pid, _start_of(pid)
-
-    def _port(self, kernel_id: str) -> int:
-        (port,) = self.node.ask("get_kernel_status", kernel_id).ports
-        return port.host_port
 
     # ---- the life ----
 
@@ -134,7 +159,7 @@ class Walk:
         for each in PHASES[: PHASES.index(phase) + 1]:
             earlier = len(self._passed())
             getattr(self, f"_{each}")()
-        passed = _numbered(self._passed())
+        passed = numbered(self._passed())
         self.forget()
         self.node.end()
         self.trace.unlink()
@@ -144,7 +169,7 @@ class Walk:
         """Start the agent after a crash and list the points that are passed until all is well."""
         self.node.start(AGENT_FAILPOINTS_TRACE=str(self.trace))
         self.settled()
-        passed = _numbered(self._passed())
+        passed = numbered(self._passed())
         self.forget()
         self.node.end()
         self.trace.unlink()
@@ -180,7 +205,7 @@ class Walk:
         if row is not None and row.state == "RUNNING":
             assert row.incarnation == 2 or "restart" not in self.acknowledged, point
             assert self.node.run(self.kernel, "print(6 * 7)")[0] == "42\n", point
-            assert self._port(self.kernel) not in self.ports.values(), point
+            assert port_of(self.node, self.kernel) not in self.neighbours.ports.values(), point
         elif row is not None and row.reason == "create-interrupted":
             with pytest.raises(CreateInterrupted):
                 self.node.ask("create_kernel", {**SPEC, "kernel_id": self.kernel})
@@ -202,21 +227,16 @@ class Walk:
             with contextlib.suppress(AgentError):
                 self.node.destroy(self.kernel)
 
-    def neighbours_live(self) -> None:
-        """The ten run the very processes that they ran at first, and do what they are asked."""
-        rows = {row.kernel_id: row.state for row in self.node.ask("list_kernels")}
-        assert rows == dict.fromkeys(self.neighbours, "RUNNING")
-        for kernel_id, (pid, start) in self.neighbours.items():
-            assert _start_of(pid) == start
-            assert self._pid(kernel_id) == (pid, start)
-        assert {name: self._port(name) for name in self.neighbours} == self.ports
-        assert len({*self.ports.values()}) == NEIGHBOURS
-
     def end(self) -> None:
         """Let the neighbours go; nothing is left of anybody."""
-        for kernel_id in self.neighbours:
-            self.node.destroy(kernel_id)
+        self.neighbours.go()
         self.node.clean()
+
+
+def port_of(node, kernel_id: str) -> int:
+    """The one port of the node that a kernel is reached at."""
+    (port,) = node.ask("get_kernel_status", kernel_id).ports
+    return port.host_port
 
 
 def _start_of(pid: int) -> str:
@@ -224,7 +244,8 @@ def _start_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-def _numbered(names: list[str]) -> list[Point]:
+def numbered(names: list[str]) -> list[Point]:
+    """Number the passings of each point, in the order of a trace."""
     seen: Counter[str] = Counter()
     points = []
     for name in names:

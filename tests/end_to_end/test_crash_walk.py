@@ -98,7 +98,7 @@ def test_a_kill_at_each_point_of_a_life_leaves_it_whole_or_undone(walk, capsys, 
         f"{phase}: killed {len(points)} times at {len(names)} of {len(agents_points())} points",
     )
     walk.node.start()
-    walk.neighbours_live()
+    walk.neighbours.live()
     walk.node.end()
 
 
@@ -117,7 +117,7 @@ def test_a_second_kill_while_the_first_is_recovered_changes_nothing(walk, capsys
         walk.node.end(signal.SIGKILL)
     report(capsys, f"recovery of {phase}: killed {len(points)} times more")
     walk.node.start()
-    walk.neighbours_live()
+    walk.neighbours.live()
     walk.node.end()
 
 

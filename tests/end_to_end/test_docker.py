@@ -6,76 +6,20 @@ import asyncio
 import gzip
 import json
 import os
-import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from agent_kernel_runner.plugin import DefaultRunner
+from certificates import make_certificate
 from servers.engine import BUSYBOX, busybox
 
 from agent_core.contracts.errors import DeadlineExceeded
 
-from ..certificates import make_certificate  # noqa: TID252 - tests are not installed
+from .docker_node import DEADLINE
 
 pytestmark = [pytest.mark.requires("docker"), pytest.mark.timeout(180)]
-
-DEADLINE = 30
-
-
-class DockerNode:
-    """A node whose kernels are containers of an engine of the tests' own."""
-
-    def __init__(self, nodes, engine, bundles: Path, agent: str, **options) -> None:
-        self.engine = engine
-        self.node = nodes(backend="docker", inside=engine.inside, agent=agent)
-        lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
-        socket = f'host = "unix://{engine.socket}"'
-        self.node.configure("\n".join(["[plugin.docker]", socket, *lines, ""]))
-        # Made once for all nodes: making it takes seconds.
-        shutil.copytree(bundles, self.node.state / "runner", copy_function=os.link)
-
-    def __getattr__(self, name):
-        return getattr(self.node, name)
-
-    def create(self, **spec) -> str:
-        return self.node.create(**{"image": BUSYBOX, **spec})
-
-    def container(self, kernel_id: str) -> str:
-        (name,) = (name for name in self.engine.names() if f".{kernel_id}." in name)
-        return name
-
-    def ended(self, kernel_id: str):
-        return self.ask("wait_kernel", kernel_id, ["TERMINATED"], timeout=DEADLINE)
-
-    def nothing_is_left(self) -> None:
-        self.node.clean()
-        assert [name for name in self.engine.names() if name.startswith(f"{self.agent}.")] == []
-        networks = self.engine.docker("network", "ls", "--format", "{{.Name}}").split()
-        assert [name for name in networks if name.startswith(f"{self.agent}.")] == []
-
-
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory):
-    """The runner's bundle, as an agent makes it."""
-    directory = tmp_path_factory.mktemp("bundles")
-    DefaultRunner().bundle(str(directory))
-    return directory
-
-
-@pytest.fixture
-def docker(own_engine, engine, nodes, bundles):
-    """Make a node on the shared engine; each has an agent's name of its own."""
-    made = []
-
-    def make(agent="d", on=engine, text="", **options):
-        made.append(DockerNode(nodes, on, bundles, agent, **options))
-        made[-1].configure(text)
-        return made[-1]
-
-    return make
 
 
 def test_a_kernel_lives_in_a_container_and_leaves_nothing(docker):

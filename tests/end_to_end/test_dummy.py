@@ -1,19 +1,18 @@
 """A real agent on a simulated node: its sessions cut short on a bad day, and what it offers."""
 
 import asyncio
-import contextlib
 import io
 import json
 import signal
 import tarfile
-from collections import Counter
 
 import pytest
 
 from agent_core.client import AgentClient
 from agent_core.contracts.errors import AgentError, Conflict, ImageNotFound, KernelFailed, NotFound
 
-from .crash import _numbered
+from .crash import PHASES
+from .session_life import Session, first
 from .test_crash_walk import declared, label_of  # noqa: F401 - a fixture
 
 NODE = """
@@ -65,7 +64,6 @@ probability = 0.3
 """Faults of the runtime that an agent has to survive without anybody noticing."""
 
 SPEC = {"image": "python", "slots": {"cpu": "1", "mem": "64m", "cuda.shares": "0.5"}}
-PHASES = ("create", "restart", "destroy")
 OURS = {"network-create", "network-remove", "use-dropped"}
 """Points that only kernels which share something pass."""
 
@@ -85,112 +83,13 @@ def dummy(nodes, monkeypatch):
 # ---- a session that is cut short ----
 
 
-class Session:
-    """The life of a session of two kernels, up to a phase and as far as the agent lives."""
-
-    def __init__(self, node, trace):
-        self.node, self.trace = node, trace
-        self.number = 0
-        self.acknowledged = set()
-
-    @property
-    def name(self):
-        return f"s{self.number}"
-
-    @property
-    def kernels(self):
-        return [f"{self.name}-a", f"{self.name}-b"]
-
-    def live(self, last):
-        self.number += 1
-        self.acknowledged.clear()
-        for phase in PHASES[: PHASES.index(last) + 1]:
-            getattr(self, phase)()
-            self.acknowledged.add(phase)
-
-    def create(self):
-        specs = [{**SPEC, "kernel_id": kernel} for kernel in self.kernels]
-        self.node.ask("create_session", specs, self.name)
-        self.acknowledged.add("create")
-        self.wait("RUNNING")
-
-    def restart(self):
-        self.node.ask("restart_kernel", self.kernels[0], 1)
-        self.wait("RUNNING")
-
-    def destroy(self):
-        self.node.ask("destroy_session", self.name)
-        self.acknowledged.add("destroy")
-        self.wait("TERMINATED")
-
-    def wait(self, state):
-        for kernel in self.kernels:
-            row = self.node.ask("wait_kernel", kernel, [state], timeout=30)
-            assert row.state == state, self.node.ask("get_kernel_status", kernel)
-
-    def points(self, phase):
-        """Live unharmed, and list the first passing of each point in the last phase."""
-        self.node.start(AGENT_FAILPOINTS_TRACE=str(self.trace))
-        before = PHASES[PHASES.index(phase) - 1] if phase != PHASES[0] else None
-        if before is not None:
-            self.live(before)
-        earlier = len(self.passed())
-        if before is None:
-            self.live(phase)
-        else:
-            getattr(self, phase)()
-        passed = _numbered(self.passed())[earlier:]
-        self.forget()
-        self.node.end()
-        self.trace.unlink()
-        return [*{point.name: point for point in reversed(passed)}.values()][::-1]
-
-    def passed(self):
-        return self.trace.read_text().split() if self.trace.exists() else []
-
-    def crash(self, point, phase):
-        self.node.start(AGENT_FAILPOINTS=point.armed)
-        with contextlib.suppress(AgentError):
-            self.live(phase)
-        assert self.node.wait() == -signal.SIGKILL, point
-
-    def check(self, point):
-        """Both or none, acknowledged is durable, nothing leaks and nothing is told twice."""
-        states = [self.state(kernel) for kernel in self.kernels]
-        assert states[0] == states[1] or None not in states, (point, states)
-        assert None not in states or "create" not in self.acknowledged, point
-        if "destroy" in self.acknowledged:
-            self.wait("TERMINATED")
-        self.forget()
-        assert self.node.used() == {}, point
-        self.node.talk(_clean)
-        names = Counter((event.kernel_id, event.name) for event in self.node.events())
-        for kernel in self.kernels:
-            preparing = names[kernel, "kernel.preparing"]
-            assert preparing == names[kernel, "kernel.terminated"] <= 1, (point, names)
-
-    def state(self, kernel):
-        try:
-            return self.node.ask("wait_kernel", kernel, ["RUNNING"], timeout=30).state
-        except NotFound:
-            return None
-
-    def forget(self):
-        for _ in range(2):
-            with contextlib.suppress(AgentError):
-                self.node.ask("destroy_session", self.name)
-        for kernel in self.kernels:
-            with contextlib.suppress(AgentError):
-                self.node.ask("wait_kernel", kernel, ["TERMINATED"], timeout=30)
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_session_that_is_cut_short_on_a_bad_day_is_whole_or_undone(
     dummy, tmp_path, phase, capsys
 ):
-    session = Session(dummy(BAD_DAY), tmp_path / "trace")
-    points = session.points(phase)
+    session = Session(dummy(BAD_DAY), tmp_path / "trace", SPEC)
+    points = first(session.points(phase))
     for point in points:
         session.crash(point, phase)
         session.node.start()
@@ -286,13 +185,6 @@ def test_an_image_is_pulled_where_it_is_missing_and_refused_where_nobody_has_it(
     steps = [event.data for event in node.talk(lambda agent: _all(agent.watch_events(kernel)))]
     assert steps[-1]["to"] == "RUNNING"
     assert [row.name for row in node.ask("list_images")] == ["big:1", "python"]
-
-
-async def _clean(agent):
-    """Wait until what could not be given back at first is given back."""
-    async with asyncio.timeout(30):
-        while await agent.list_leaks():  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(0.05)
 
 
 async def _all(items):

@@ -9,10 +9,9 @@ import ssl
 import urllib.request
 
 import pytest
+from certificates import make_certificate
 
 from agent_core.contracts.errors import InvalidConfig
-
-from ..certificates import make_certificate  # noqa: TID252 - tests are not installed
 
 SERVER = """
 import http.server, os, threading

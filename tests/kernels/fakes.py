@@ -131,6 +131,7 @@ class FakeBackend(ContainerBackend):
         self.pulse = asyncio.Event()
         self.runners = {}
         self.networks = set()
+        self.inside = None
 
     # ---- what a test does to it ----
 
@@ -158,7 +159,7 @@ class FakeBackend(ContainerBackend):
     # ---- the contract ----
 
     def paths(self, host):
-        return host
+        return self.inside or host
 
     async def images(self):
         return [Image("python")]

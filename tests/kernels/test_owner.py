@@ -235,7 +235,7 @@ def test_a_container_that_ends_before_its_kernel_runs_has_failed_to_start(live, 
             await world.step("runner")
         world.backend.end("t.k.1.main.0", 3)
         ended = Ending(Reason.SELF_TERMINATED, None, world.backend.exits["t.k.1.main.0"])
-        world.owners.exited("t.k.1.main.0", ended)
+        world.owners.of_container("t.k.1.main.0").post(ended)
         gate.open()
         row = await world.ended()
         assert (row.reason, row.exit_code) == ("failed-to-start", 3)
@@ -260,7 +260,26 @@ def test_a_kernel_that_runs_ends_once_with_its_exit_code(live):
     live(body)
 
 
-def test_a_kernel_that_was_killed_for_its_memory_says_so(live):
+@pytest.mark.parametrize("notices", ["follow", "look"])
+def test_a_kernel_that_its_memory_limit_ends_has_that_as_its_reason(live, notices):
+    async def body(world):
+        await world.running()
+        if notices == "look":
+            world.backend.end("t.k.1.main.0", 137, oom=True, tell=False)
+        noticing = asyncio.ensure_future(getattr(world.watching, notices)())
+        await asyncio.sleep(0)
+        if notices == "follow":
+            world.backend.end("t.k.1.main.0", 137, oom=True)
+        row = await world.ended()
+        noticing.cancel()
+        assert (row.reason, row.exit_code) == ("oom", 137)
+        assert row.message == "the memory limit ended its container"
+        await world.clean()
+
+    live(body)
+
+
+def test_a_kernel_that_was_destroyed_after_its_memory_limit_had_ended_it_says_both(live):
     async def body(world):
         await world.running()
         world.backend.end("t.k.1.main.0", 137, oom=True)
@@ -378,7 +397,8 @@ async def _live_through(world, kernel_id, fate):
         container = f"t.{kernel_id}.1.main.0"
         if end == "by itself" and row.state == "RUNNING":
             world.backend.end(container, 1)
-            world.owners.exited(container, Ending(Reason.SELF_TERMINATED))
+            if owner := world.owners.of_container(container):
+                owner.post(Ending(Reason.SELF_TERMINATED))
     await world.kernels.destroy(kernel_id, "tired")
     await world.ended(kernel_id)
 

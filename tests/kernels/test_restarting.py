@@ -279,6 +279,54 @@ def test_the_next_agent_completes_a_restart(live, method, ends):
     live(body)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_the_end_of_a_namesake_that_the_next_agent_gave_back_is_no_end_of_the_kernel(live, late):
+    async def body(world):
+        await world.running()
+        gate = world.script.gate("verify")
+        await world.kernels.restart("k", None)
+        await gate.reached.wait()
+        await world.crash()  # the second container runs, and the next agent makes it once more
+        stop, news = world.script.gate("stop"), world.script.gate("next_event")
+        gate = world.script.gate("verify")
+        await world.start()
+        following = asyncio.ensure_future(world.watching.follow())
+        await world.called("events", 1)
+        if not late:
+            news.open()
+        stop.open()
+        await gate.reached.wait()
+        looked = len(world.script.made("inspect"))
+        news.open()
+        if late:
+            await world.called("inspect", looked + 1)
+        gate.open()
+        await whole(world)
+        following.cancel()
+
+    live(body)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_end_that_is_told_of_a_restart_is_looked_at_and_believed(live, removed):
+    async def body(world):
+        await world.running()
+        following = asyncio.ensure_future(world.watching.follow())
+        world.backend.mute = True
+        await world.kernels.restart("k", None)
+        await world.step("runner")
+        world.script.fail("inspect", times=1)  # it is looked at again
+        world.backend.end(SECOND, 3)
+        if removed:
+            world.backend.lose(SECOND)
+        row = await world.ended()
+        assert (row.reason, row.exit_code) == ("failed-to-restart", 3)
+        following.cancel()
+        await world.clean()
+
+    live(body)
+
+
 @pytest.mark.parametrize("commit", ["kernel-restarting", "hold-replaced", "holds-taking"])
 def test_a_ledger_that_fails_during_a_restart_ends_in_a_kernel_that_runs_or_is_gone(
     live, fail_commit, commit

@@ -8,6 +8,7 @@ import socket
 import ssl
 
 import pytest
+from certificates import make_certificate
 from cryptography.hazmat.primitives import serialization
 
 from agent_core.contracts.errors import InvalidConfig
@@ -15,7 +16,6 @@ from agent_core.kernels.tls import fronts as fronts_module
 from agent_core.kernels.tls import relay as relay_module
 from agent_core.kernels.tls.fronts import Front, TlsFronts
 
-from ..certificates import make_certificate  # noqa: TID252 - tests are not installed
 from .conftest import until
 
 DEADLINE = 20
