@@ -23,10 +23,10 @@ backend takes anything; the kernel's create is undone. Without `ports` nothing i
 _BACKENDS = """
 ## What the backends declare { #backends }
 
-As they are installed. What is `unknown` here depends on the node, and so does a limit of the Docker
-backend where the engine says that its host lacks it: `agentctl status` shows what holds where an
-agent runs. Of the backend `process` there is more in
-[what it does not do](../explanation/process-backend.md); the backend `dummy` simulates.
+As they are installed. What is `unknown` here depends on the node, and is known where an agent runs;
+so does a limit of the backend `docker` that its engine's host lacks. Of the backend `process` there
+is more in [what it does not do](../explanation/process-backend.md). The backend `dummy` simulates
+what it declares.
 
 """
 _SLOTS = """# Slots and amounts
