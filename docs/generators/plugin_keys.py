@@ -8,6 +8,7 @@ from typing import Any
 
 from agent_backend_docker import arguments, declaration
 from agent_backend_docker.backend import PLACES
+
 from generators.markdown import code, codes, table
 from generators.source import constant_docs
 
@@ -45,7 +46,7 @@ _PLACE_MEANINGS = {
 _LABELS = """
 ## Labels { #labels }
 
-By these the backend finds its containers and networks again. Edits that set one of them are refused.
+By these the backend finds its containers and networks again. Edits that set one are refused.
 
 """
 _LABEL_MEANINGS = {

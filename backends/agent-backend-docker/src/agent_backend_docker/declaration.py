@@ -57,7 +57,6 @@ def _tables(description: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "description": description, "additionalProperties": entry}
 
 
-
 def _rate(description: str) -> dict[str, Any]:
     return {"type": "integer", "minimum": 1, "description": description}
 
