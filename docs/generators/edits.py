@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from agent_backend_process import declaration
+from agent_backend_docker import declaration as docker
+from agent_backend_dummy import declaration as dummy
+from agent_backend_process import declaration as process
 
 from agent_core.contracts import edits
 from agent_core.contracts.edits import EDIT_FIELDS, ContainerEdits
@@ -35,7 +37,11 @@ create is undone.
 
 """
 
-BACKENDS: Mapping[str, Mapping[str, EditTreatment]] = {"process": declaration.EDITS}
+BACKENDS: Mapping[str, Mapping[str, EditTreatment]] = {
+    "docker": docker.EDITS,
+    "process": process.EDITS,
+    "dummy": dummy.EDITS,
+}
 """What each backend declares of itself."""
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from agent_backend_docker import declaration as docker
+from agent_backend_dummy import declaration as dummy
+from agent_backend_process import declaration as process
+
 from agent_core.contracts.backend import CAPABILITIES
 from agent_core.contracts.info import SlotType, Support
 from generators.markdown import code, table
@@ -16,10 +20,14 @@ backend takes anything; the kernel's create is undone. Without `ports` nothing i
 [listen on the node's ports](../how-to/publish-ports.md#listen-where-you-are-told) themselves.
 
 """
-_PROCESS = """
-The backend `process` declares every one of them as `no`, except `kill.whole`, which depends on
-the node: `agentctl kernels show` says how a kernel is killed. See
-[what it does not do](../explanation/process-backend.md).
+_BACKENDS = """
+## What the backends declare { #backends }
+
+As they are installed. What is `unknown` here depends on the node, and is known where an agent runs;
+so does a limit of the backend `docker` that its engine's host lacks. Of the backend `process` there
+is more in [what it does not do](../explanation/process-backend.md). The backend `dummy` simulates
+what it declares.
+
 """
 _SLOTS = """# Slots and amounts
 
@@ -70,13 +78,21 @@ exclude each other by arithmetic, across kernels and plugins. See
 [counters instead of exclusion rules](../decisions/0003-counters.md).
 """
 
+BACKENDS = (docker.INFO, process.INFO, dummy.INFO)
+"""What each backend says of itself before it is opened."""
+
 
 def capabilities() -> str:
     """Write what a backend may declare."""
     rows = [[code(name), meaning] for name, meaning in CAPABILITIES.items()]
     values = ", ".join(code(s) for s in Support)
     text = table(["capability", "meaning"], rows)
-    return f"{_CAPABILITIES}{text}\nValues: {values}.\n{_PROCESS}"
+    told = [
+        [code(name), *(each.capabilities.get(name, Support.UNKNOWN) for each in BACKENDS)]
+        for name in CAPABILITIES
+    ]
+    by_backend = table(["capability", *(code(each.name) for each in BACKENDS)], told)
+    return f"{_CAPABILITIES}{text}\nValues: {values}.\n{_BACKENDS}{by_backend}"
 
 
 def slots() -> str:

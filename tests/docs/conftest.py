@@ -87,6 +87,7 @@ class Reader:
         self.root = root
         self.work = root / "w"
         self.ports = {}
+        self.inside = []
         self._agents = []
         self._make_places()
 
@@ -117,6 +118,12 @@ class Reader:
         path = self.root / "bin" / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
+
+    def move_to(self, engine, ports):
+        """Sit on the node of a Docker engine, where these ports of the page are others."""
+        self.inside = engine.inside
+        self.env["DOCKER_HOST"] = f"unix://{engine.socket}"
+        self.ports.update(ports)
 
     def play(self, page):
         """Follow the page from top to bottom; returns how many blocks were played."""
@@ -171,7 +178,7 @@ class Reader:
         if "agentctl serve" in command and not code:
             printed, returned = self._serve(command), 0
         else:
-            done = self._subprocess(["bash", "-c", command])
+            done = self._subprocess([*self.inside, "bash", "-c", command])
             printed, returned = done.stdout, done.returncode
         report = f"{where}: $ {command}\nexit code {returned}, and it printed:\n{printed}"
         assert returned == code, report
@@ -200,7 +207,7 @@ class Reader:
 
     def _serve(self, command):
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            [*self.inside, "bash", "-c", f"exec {command}"],
             cwd=self.work,
             env=self.env,
             stderr=subprocess.PIPE,

@@ -3,16 +3,28 @@
 from pathlib import Path
 
 import pytest
+from servers.engine import BUSYBOX
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIALS = [p for folder in ("tutorial", "how-to") for p in sorted((DOCS / folder).glob("*.md"))]
-PAGES = [*TUTORIALS, DOCS / "reference/state-directory.md"]
+DOCKER = DOCS / "how-to/docker.md"
+PAGES = [*(page for page in TUTORIALS if page != DOCKER), DOCS / "reference/state-directory.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_can_be_followed_to_the_letter(page, reader):
     played = reader.play(page)
     assert played or page.stem == "index"
+
+
+@pytest.mark.requires("docker", "registry")
+@pytest.mark.timeout(180)
+def test_the_page_about_docker_can_be_followed_to_the_letter(reader, engine, registry):
+    shelf = registry(private=True)
+    shelf.fill("team/base:1", BUSYBOX)
+    reader.move_to(engine, {"5000": str(shelf.port)})
+    assert reader.play(DOCKER)
+    assert engine.names() == []
 
 
 @pytest.mark.parametrize(

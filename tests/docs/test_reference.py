@@ -8,10 +8,15 @@ import pkgutil
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from agent_backend_docker.arguments import RESERVED
+from agent_backend_docker.backend import PLACES, DockerBackend
+from agent_backend_docker.declaration import CAPABILITIES_KEPT
+from agent_backend_dummy.backend import DummyBackend
 from agent_backend_process.backend import ProcessBackend
 
 import agent_core
@@ -30,6 +35,7 @@ from agent_core.wire.reconciling import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
+BACKENDS = (DockerBackend, ProcessBackend, DummyBackend)
 
 
 @pytest.fixture
@@ -149,12 +155,44 @@ def test_every_key_of_the_configuration_has_a_meaning_and_no_other(generator):
 def test_every_field_of_edits_has_a_law_and_a_word_for_each_backend(generator):
     edits = generator("edits")
     assert set(edits.laws()) == set(EDIT_FIELDS)
-    assert {name: set(cells) for name, cells in edits.BACKENDS.items()} == {
-        "process": set(ProcessBackend.edits)
+    assert {name: dict(cells) for name, cells in edits.BACKENDS.items()} == {
+        backend.info.name: dict(backend.edits) for backend in BACKENDS
     }
     text = (REFERENCE / "container-edits.md").read_text()
-    for field, treatment in ProcessBackend.edits.items():
-        assert re.search(rf"^\| `{field}` \| {treatment.outcome}\b", text, re.MULTILINE)
+    for field in EDIT_FIELDS:
+        outcomes = [backend.edits[field].outcome for backend in BACKENDS]
+        cells = "".join(rf" {outcome}\b[^|\n]*\|" for outcome in outcomes)
+        assert re.search(rf"^\| `{field}` \|{cells}$", text, re.MULTILINE), field
+
+
+def test_every_capability_has_a_word_for_each_backend():
+    text = (REFERENCE / "capabilities.md").read_text()
+    for name in CAPABILITIES:
+        words = " | ".join(backend.info.capabilities[name] for backend in BACKENDS)
+        assert f"| `{name}` | {words} |" in text
+
+
+def test_every_key_of_the_docker_backend_is_there_with_its_default_and_its_meaning():
+    text = (REFERENCE / "docker-backend.md").read_text()
+    for key, entry in _keys(DockerBackend.info.config_schema):
+        assert entry["description"], key
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{key}` |"))
+        assert row.endswith(f" | {entry['description']} |")
+        assert "default" not in entry or f"| `{json.dumps(entry['default'])}` |" in row
+
+
+def _keys(schema):
+    """Yield every key of a schema, those of its inner tables too."""
+    for key, entry in schema["properties"].items():
+        yield key, entry
+        if isinstance(inner := entry.get("additionalProperties"), dict):
+            yield from _keys(inner)
+
+
+def test_what_the_docker_backend_puts_into_each_container_is_there():
+    text = (REFERENCE / "docker-backend.md").read_text()
+    words = {*asdict(PLACES).values(), *RESERVED, *CAPABILITIES_KEPT}
+    assert [word for word in words if f"`{word}`" not in text] == []
 
 
 @pytest.mark.parametrize("module", [device, backend, scratch, runner], ids=lambda m: m.__name__)

@@ -62,6 +62,22 @@ def test_a_member_bounds_the_core_and_has_its_version_and_marker(package):
     assert (PACKAGES[package] / "README.md").exists()
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_member_bounds_the_members_that_it_needs(package):
+    own = project(PACKAGES[package])["project"]["dependencies"]
+    for name, member in ((path.name, path) for path in MEMBERS):
+        version = project(member)["project"]["version"]
+        major, minor, _ = (int(part) for part in version.split("."))
+        needed = [each for each in own if re.split(r"[<>=!~ \[;]", each)[0] == name]
+        assert needed in ([], [f"{name}>={major}.{minor},<{major}.{minor + 1}"])
+
+
+def test_the_docker_backend_brings_all_that_a_kernel_in_a_container_needs():
+    text = " ".join(project(PACKAGES["agent_backend_docker"])["project"]["dependencies"])
+    assert "agent-kernel-runner" in text
+    assert "scratch-hostdir" in text
+
+
 def test_the_core_has_its_version_once():
     text = (ROOT / "agent_core/__init__.py").read_text()
     assert f'__version__ = "{project(ROOT)["project"]["version"]}"' in text

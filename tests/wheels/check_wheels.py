@@ -5,6 +5,7 @@ python check_wheels.py DIRECTORY_OF_WHEELS CONSTRAINTS
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -27,9 +28,17 @@ SETS = {
         "scratch-hostdir",
         "accel-mock",
     ],
+    "Docker": [
+        "agent-core",
+        "agent-backend-docker",
+        "agent-kernel-runner",
+        "scratch-hostdir",
+        "accel-cuda",
+    ],
     "a simulated node": ["agent-core", "agent-backend-dummy"],
     "the core alone": ["agent-core"],
 }
+SERVERS = Path(__file__).resolve().parents[1] / "servers"
 DEADLINE = 60.0
 CONFIG = """
 [agent]
@@ -79,7 +88,7 @@ class Installed:
     """agentctl of one environment, used from a directory outside the checkout."""
 
     def __init__(self, binaries: Path, root: Path) -> None:
-        self.agentctl_path = str(binaries / "agentctl")
+        self.command = [str(binaries / "agentctl")]
         self.root = root
         self.config = root / "agent.toml"
         self.config.write_text(CONFIG.format(root=root))
@@ -88,7 +97,7 @@ class Installed:
     def agentctl(self, *arguments: str, code: int = 0) -> str:
         """Run agentctl and return what it prints."""
         done = subprocess.run(
-            [self.agentctl_path, *arguments, "-f", str(self.config)],
+            [*self.command, *arguments, "-f", str(self.config)],
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -106,7 +115,7 @@ class Installed:
     def serve(self, stack: ExitStack) -> None:
         """Start the agent and wait until it serves."""
         process = subprocess.Popen(
-            [self.agentctl_path, "serve", "-f", str(self.config)],
+            [*self.command, "serve", "-f", str(self.config)],
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.root,
@@ -139,6 +148,42 @@ def use_everything(installed: Installed) -> None:
         expect(out.strip() == "42", f"exec printed {out!r}")
         installed.agentctl("kernels", "destroy", kernel)
         expect(installed.json("leaks") == [], "leaks are left")
+
+
+def use_docker(installed: Installed) -> None:
+    """Run a kernel in a container of an engine of our own, of an image with nothing but a shell."""
+    names = {p["name"] for p in installed.json("plugins", "list")}
+    expect(names == {"cpu", "mem", "cuda", "docker", "hostdir", "default"}, str(names))
+    engine = _engines()
+    with ExitStack() as stack:
+        started = stack.enter_context(engine.Engine())
+        installed.command = [*started.inside, *installed.command]
+        with installed.config.open("a") as file:
+            file.write(f'[plugin.docker]\nhost = "unix://{started.socket}"\n')
+        installed.env["AGENT_AGENT__BACKEND"] = "docker"
+        installed.serve(stack)
+        made = ["kernels", "create", "--image", engine.BUSYBOX, "--slot", "mem=64m"]
+        kernel = installed.json(*made)["kernel_id"]
+        out = installed.agentctl("exec", kernel, "-c", "echo 42")
+        expect(out.strip() == "42", f"exec printed {out!r}")
+        installed.agentctl("kernels", "destroy", kernel)
+        expect(installed.json("leaks") == [], "leaks are left")
+        expect(started.names() == [], "containers are left")
+
+
+def without_docker() -> str | None:
+    """Say why there can be no engine here; ends with that where there must be one."""
+    missing: str | None = _engines().without_docker()
+    required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
+    expect(missing is None or "docker" not in required, f"Docker: {missing}")
+    return missing
+
+
+def _engines() -> Any:
+    """Import the engine of the tests without its fixtures, which need pytest."""
+    if str(SERVERS) not in sys.path:
+        sys.path.insert(0, str(SERVERS))
+    return importlib.import_module("engine")
 
 
 def use_simulated_node(installed: Installed) -> None:
@@ -174,10 +219,14 @@ def main(wheels: Path, constraints: Path) -> None:
         check_contents(wheel)
     uses = {
         "everything": use_everything,
+        "Docker": use_docker,
         "a simulated node": use_simulated_node,
         "the core alone": use_core_alone,
     }
     for name, distributions in SETS.items():
+        if name == "Docker" and (missing := without_docker()):
+            print(f"wheels: {name}: skipped: {missing}")
+            continue
         with tempfile.TemporaryDirectory(prefix="wheels-") as directory:
             root = Path(directory)
             binaries = make_environment(root / "env", wheels, constraints, distributions)

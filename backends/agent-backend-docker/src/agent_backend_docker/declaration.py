@@ -57,7 +57,9 @@ def _tables(description: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "description": description, "additionalProperties": entry}
 
 
-_RATE: Final = {"type": "integer", "minimum": 1}
+def _rate(description: str) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 1, "description": description}
+
 
 _SCHEMA: Final[Mapping[str, Any]] = _table(
     "",
@@ -95,8 +97,13 @@ _SCHEMA: Final[Mapping[str, Any]] = _table(
             "Whether sessions have overlay networks over several nodes.", default=False
         ),
         "block-io": _tables(
-            "By device, such as /dev/sda, how fast one kernel may read and write.",
-            **dict.fromkeys(("read-bps", "write-bps", "read-iops", "write-iops"), _RATE),
+            "By device, such as /dev/sda, how fast each kernel may read and write.",
+            **{
+                "read-bps": _rate("Bytes that are read in a second at the most."),
+                "write-bps": _rate("Bytes that are written in a second at the most."),
+                "read-iops": _rate("Reads in a second at the most."),
+                "write-iops": _rate("Writes in a second at the most."),
+            },
         ),
         "registries": _tables(
             "By registry, such as localhost:5000, who pulls and pushes there; beside those that "

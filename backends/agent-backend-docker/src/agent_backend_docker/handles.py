@@ -31,7 +31,7 @@ def handles_of(pid: int, container: str) -> Handles | None:
 
 
 def cgroups_of(pid: int) -> dict[str, str]:
-    """Find a process's cgroup directories by controller; ``""``unified`` is that of version 2."""
+    """Find a process's cgroup directories by controller; ``unified`` is that of version 2."""
     found = {}
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
