@@ -31,6 +31,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "BACKENDAI_KERNEL_ID": "the kernel",
     "BACKENDAI_SESSION_ID": "its session",
     "BACKENDAI_KERNEL_IMAGE": "the image that it runs",
+    "LOCAL_USER_ID": "the user that it runs as, where it is isolated",
+    "LOCAL_GROUP_ID": "the group that it runs as, where it is isolated",
     **CLUSTER_VARIABLES,
     **PUBLISHED_VARIABLES,
     **accelerators.VARIABLES,
@@ -73,6 +75,7 @@ def _own(services: Services, build: Assembly) -> dict[str, str]:
     mapped = services.backend.capabilities().get("ports") is Support.YES
     return {
         **dict(_places(build)),
+        **dict(_user(services)),
         "BACKENDAI_KERNEL_ID": build.spec.kernel_id,
         "BACKENDAI_SESSION_ID": build.spec.session_id,
         "BACKENDAI_KERNEL_IMAGE": image,
@@ -81,6 +84,12 @@ def _own(services: Services, build: Assembly) -> dict[str, str]:
         **accelerators.variables(accelerators.accelerators_of(build.claims, services.allocator)),
         **_core_counts(build),
     }
+
+
+def _user(services: Services) -> Iterator[tuple[str, str]]:
+    if services.backend.capabilities().get("isolation") is Support.YES:
+        yield "LOCAL_USER_ID", str(services.settings.kernel_user.uid)
+        yield "LOCAL_GROUP_ID", str(services.settings.kernel_user.gid)
 
 
 def _places(build: Assembly) -> Iterator[tuple[str, str]]:

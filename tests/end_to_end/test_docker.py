@@ -360,6 +360,7 @@ def test_kernels_run_as_the_configured_user_who_owns_what_is_theirs(docker):
     uid, gid, owner, *environ = node.run(kernel, script)[0].split()
     assert (uid, gid, owner) == ("1234", "2345", "1234")
     assert f"BACKENDAI_KERNEL_ID={kernel}" in environ
+    assert {"LOCAL_USER_ID=1234", "LOCAL_GROUP_ID=2345"} <= {*environ}
     node.end(signal.SIGKILL)
     node.start()
     node.ask("wait_kernel", kernel, ["RUNNING"], timeout=DEADLINE)
