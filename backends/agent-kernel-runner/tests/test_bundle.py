@@ -17,9 +17,11 @@ from agent_kernel_runner.bundle import building, launcher, manifest
 from agent_kernel_runner.bundle.elf import UnfitProgram, loader_of
 from agent_kernel_runner.bundle.places import python_of
 
-BUILD = (
-    "import sys; from pathlib import Path; from agent_kernel_runner.bundle.building import ensure"
-)
+BUILD = """import sys
+from pathlib import Path
+from agent_kernel_runner.bundle.building import ensure
+ensure(Path(sys.argv[1]))
+"""
 ASSEMBLERS = {
     "x86_64": (["as", "--64"], "objcopy", ".intel_syntax noprefix\n" + launcher.X86_64),
     "aarch64": (["aarch64-linux-gnu-as"], "aarch64-linux-gnu-objcopy", launcher.AARCH64),

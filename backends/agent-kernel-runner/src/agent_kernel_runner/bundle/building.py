@@ -83,8 +83,7 @@ def _fill(bundle: Path) -> None:
         bundle / "lib", quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
     )
     whole = manifest.describe(bundle)
-    for path in whole.files:
-        _sync(bundle / path)
+    os.sync()  # all at once: one by one, a thousand files take seconds
     (bundle / manifest.NAME).write_text(whole.to_json())
     _sync(bundle / manifest.NAME)
 
