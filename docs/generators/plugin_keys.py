@@ -22,7 +22,7 @@ accord. [Run kernels with Docker](../how-to/docker.md) shows it at work;
 
 ## Keys { #keys }
 
-All may be left out. A fault in them is a reason not to start, and all faults are named at once.
+All may be left out. A fault in them keeps the agent from starting, and is named.
 
 """
 _OFFERED = """

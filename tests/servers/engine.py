@@ -158,6 +158,8 @@ class Engine:
         """Let the daemon stand still: it takes connections and never answers."""
         assert self._dockerd is not None
         self._dockerd.send_signal(signal.SIGSTOP)
+        # Its threads go on for a moment; this returns when the last of them stands.
+        os.waitid(os.P_PID, self._dockerd.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
         """Let the daemon go on."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from agent_backend_docker.backend import DockerBackend
+from agent_backend_docker.engine import Engine
 from agent_backend_docker.turns import Turns
 from aiohttp import ClientSession, UnixConnector, web
 
@@ -114,6 +115,24 @@ def test_an_engine_that_was_killed_is_found_again_with_what_ran_in_it(own_engine
         assert await bench.backend.handles(spec.name) == before
 
     run(check, engine.socket)
+
+
+def test_a_stream_of_events_in_which_nothing_happens_is_no_engine_that_hangs(engine):
+    async def check():
+        client = Engine(str(engine.socket), deadline=2.0)
+        await client.open()
+        filters = {"label": ["quiet=1"], "event": ["create"]}
+        async with aclosing(client.stream("GET", "events", params={"filters": filters})) as events:
+            first = asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({first}, timeout=2 * client.deadline)
+            assert done == set()
+            words = ("create", "--label", "quiet=1", "busybox:latest", "true")
+            made = await in_thread(engine.docker, *words)
+            assert (await first)["Actor"]["ID"] == made
+        await in_thread(engine.docker, "rm", made)
+        await client.close()
+
+    asyncio.run(check())
 
 
 def test_no_engine_at_all_is_told_with_what_to_do(run, tmp_path):

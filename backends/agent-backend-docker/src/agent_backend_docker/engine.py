@@ -172,6 +172,7 @@ class Engine:
         try:
             async with asyncio.timeout(began) as silence:
                 async with self.answer(method, path, params, body, headers) as response:
+                    silence.reschedule(_from_now(patience))
                     async for line in _lines(response):
                         # Whoever reads slowly is not the engine's silence.
                         silence.reschedule(None)
