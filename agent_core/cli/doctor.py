@@ -239,6 +239,8 @@ def _memory(detail: KernelDetail, found: Mapping[str, str], *, bounds_memory: bo
     if not bounds_memory:
         return Finding("memory", SKIPPED, "this backend does not bound it")
     asked, limit = _granted(detail, "mem"), found.get("memory", "")
+    if not asked:
+        return Finding("memory", SKIPPED, "none was asked for")
     with suppress(ValueError):
         if int(limit) <= asked:
             return Finding("memory", OK, f"bounded to {limit} bytes")
@@ -247,12 +249,14 @@ def _memory(detail: KernelDetail, found: Mapping[str, str], *, bounds_memory: bo
 
 def _cores(detail: KernelDetail, found: Mapping[str, str]) -> Finding:
     asked, seen = _granted(detail, "cpu"), count_of(found.get("cores", ""))
-    state = OK if seen <= max(asked, 1) else FAILED
+    if not asked or asked != int(asked):
+        return Finding("cores", SKIPPED, "no whole cores were asked for")
+    state = OK if seen <= asked else FAILED
     return Finding("cores", state, f"{found.get('cores') or 'none'} may be used, {asked} granted")
 
 
-def _granted(detail: KernelDetail, slot: str) -> int:
-    return int(sum(Decimal(each.amount) for each in detail.grants if each.slot == slot))
+def _granted(detail: KernelDetail, slot: str) -> Decimal:
+    return sum((Decimal(each.amount) for each in detail.grants if each.slot == slot), Decimal(0))
 
 
 def _devices(detail: KernelDetail, given: Sequence[str]) -> Iterator[Finding]:

@@ -63,16 +63,22 @@ DETAIL = {
 }
 
 
-def inside(**changes):
+def inside(slots=None, **changes):
+    slots = {"mem": "64", "cpu": "1"} if slots is None else slots
     told = {"kernel": "k", "writable": "yes", "memory": "64", "cores": "0", **changes}
     pairs = [*told.items(), ("given", "CUDA_GLOBAL_DEVICE_IDS=0:GPU-1")]
     grants = [
-        GrantRow(plugin="mem", slot="mem", device_id="root", amount="64"),
-        GrantRow(plugin="cpu", slot="cpu", device_id="0", amount="1"),
+        *(GrantRow(plugin=s, slot=s, device_id="0", amount=amount) for s, amount in slots.items()),
         GrantRow(plugin="cuda", slot="cuda.device", device_id="GPU-1", amount="1"),
     ]
     detail = KernelDetail.model_validate({**DETAIL, "grants": grants})
     return {each.what: each.state for each in compared(detail, pairs, bounds_memory=True)}
+
+
+def test_what_was_not_asked_for_is_not_judged():
+    assert inside(slots={"cpu": "0.5"})["cores"] == "skipped"
+    said = inside(slots={})
+    assert (said["cores"], said["memory"]) == ("skipped", "skipped")
 
 
 def test_what_differs_from_what_was_given_is_found():
