@@ -228,7 +228,7 @@ class Containers:
         except EngineError as exc:
             if exc.status in (_GONE, _CONFLICT):
                 return False
-            if "is not running" in exc.said:
+            if "is not running" in exc.said or "only kill running" in exc.said:  # the latter Podman
                 return False
             raise
         return True
