@@ -1,4 +1,4 @@
-"""The files that a kernel's work directory has at its start: dotfiles, and its session's SSH keys."""
+"""What a kernel's work directory has at its start: dotfiles, and its session's SSH keys."""
 
 from __future__ import annotations
 

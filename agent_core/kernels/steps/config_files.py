@@ -13,8 +13,8 @@ from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.environment import environment_of, overridden
 from agent_core.kernels.files.contents import files_of
 from agent_core.kernels.files.folder import put_files
-from agent_core.kernels.files.resource import left_out
 from agent_core.kernels.files.home import put_home
+from agent_core.kernels.files.resource import left_out
 from agent_core.kernels.key_pairs import KeyPair
 from agent_core.kernels.launching import CONFIG, RESULTS, WORK, launch_of, own_edits, paths_of
 from agent_core.kernels.steps.base import Step
