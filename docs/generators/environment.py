@@ -48,9 +48,9 @@ _HOME = """
 ## In the work directory
 
 The `dotfiles` of the specification, each a table; `agentctl kernels create --dotfile` reads them
-from files. At most {most}, of {largest} KiB each. They belong to the kernel's user and are put before
-the start where nothing is yet, so that a restart keeps what became of them. One that cannot be put
-there is a warning of the kernel. The ledger holds them: a secret is better mounted.
+from files. At most {most}, of {largest} KiB each. They belong to the kernel's user. Each is put
+there before the start where nothing is yet, so that a restart keeps what became of it. One that
+cannot be put there is a warning of the kernel. The ledger holds them: a secret is better mounted.
 
 {fields}
 A kernel that has its session's key pair also finds it as `.ssh/id_rsa` and `.ssh/authorized_keys`,

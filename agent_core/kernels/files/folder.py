@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -39,6 +39,7 @@ class File:
     path: str
     content: bytes = field(repr=False)
     mode: int = OPEN
+    _: KW_ONLY
     first: bool = False
 
 
