@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_core.cli.dotfiles import read_dotfile
 from agent_core.cli.options import AgentGroup, assignment, current
 from agent_core.cli.output import (
     moment,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
 _PORT_HELP = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
+_DOTFILE_HELP = "A file of yours below the work directory, such as .vimrc=my/vimrc."
 _PORTS = ("name", "protocol", "container_port", "address", "tls")
 _LISTS = ("ports", "grants", "holds", "timings", "usage", "warnings")
 _COLUMNS = {
@@ -61,6 +63,7 @@ def kernels() -> None:
 @click.option("--slot", "slots", multiple=True, metavar="SLOT=AMOUNT", help="Such as mem=256m.")
 @click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
 @click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help=_PORT_HELP)
+@click.option("--dotfile", "dotfiles", multiple=True, metavar="PATH=FILE", help=_DOTFILE_HELP)
 @click.option("--pull", type=click.Choice(["missing", "always", "never"]), help="When to pull it.")
 @click.option("--session-id", metavar="ID", help="The session that it belongs to.")
 @click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
@@ -74,6 +77,7 @@ def create(
     slots: tuple[str, ...],
     environment: tuple[str, ...],
     ports: tuple[str, ...],
+    dotfiles: tuple[str, ...],
     pull: str | None,
     session_id: str | None,
     kernel_id: str | None,
@@ -92,6 +96,7 @@ def create(
         "kernel_id": kernel_id,
         "scratch_size": scratch_size,
         "ports": [*ports] or None,
+        "dotfiles": [read_dotfile(text) for text in dotfiles] or None,
     }
     spec = {name: value for name, value in asked.items() if value is not None}
 

@@ -2,7 +2,8 @@
 
 It is made by the first kernel that needs it, or given by whoever creates the session, and kept
 below the state directory until the last of them has ended. The private half is in that file and in
-the kernels' own config directories, and nowhere else: neither ledger nor record, event or log.
+the kernels' own config and work directories, and nowhere else: neither ledger nor record, event or
+log.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any, Final
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
 from agent_core.kernels.cluster import ALONE, Cluster, read_cluster
+from agent_core.kernels.dotfiles import Dotfile, read_dotfiles
 from agent_core.kernels.service_ports import ServicePort, read_services
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -23,7 +24,7 @@ _ENV_BOUND: Final = 256 << 10
 PULLS: Final = ("missing", "always", "never")
 """When an image is pulled: when it is not here, at each create, or not at all."""
 
-_LATER: Final = ("ports", "cluster", "pull")
+_LATER: Final = ("ports", "cluster", "pull", "dotfiles")
 
 LONGEST_ENTRY: Final = (128 << 10) - 1
 """The most bytes of ``NAME=value``: Linux starts no process with a longer one."""
@@ -38,6 +39,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "scratch_size": "bytes of scratch, as a size; unlimited when absent",
     "ports": "services to publish, as tables or as text such as jupyter:http:8080",
     "cluster": "its place in a session of several kernels: role, index, and all hosts",
+    "dotfiles": "files below the work directory at its start: tables of path, data and perm",
 }
 """Every field of a specification and what it means."""
 
@@ -55,6 +57,7 @@ class KernelSpec:
     ports: tuple[ServicePort, ...] = ()
     cluster: Cluster = ALONE
     pull: str = PULLS[0]
+    dotfiles: tuple[Dotfile, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Render as plain JSON data; what is not asked for is left out where it came later."""
@@ -65,6 +68,8 @@ class KernelSpec:
             data["cluster"] = self.cluster.to_data()
         if self.pull != PULLS[0]:
             data["pull"] = self.pull
+        if self.dotfiles:
+            data["dotfiles"] = [file.to_data() for file in self.dotfiles]
         return data
 
     @property
@@ -137,6 +142,7 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         ports=_ports(data, faults),
         cluster=_cluster(data, faults),
         pull=_pull(data, faults),
+        dotfiles=_dotfiles(data, faults),
     )
 
 
@@ -185,6 +191,13 @@ def _ports(data: Mapping[str, Any], faults: Faults) -> tuple[ServicePort, ...]:
     for fault in wrong:
         faults.add(f"ports: {fault}")
     return services
+
+
+def _dotfiles(data: Mapping[str, Any], faults: Faults) -> tuple[Dotfile, ...]:
+    files, wrong = read_dotfiles(data.get("dotfiles"))
+    for fault in wrong:
+        faults.add(f"dotfiles: {fault}")
+    return files
 
 
 def _strings(data: Mapping[str, Any], name: str, faults: Faults) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent_core.kernels.dotfiles import FIELDS, LARGEST, MOST
 from agent_core.kernels.environment import VARIABLES
 from agent_core.kernels.files.contents import FILES
 from agent_core.kernels.files.resource import LINES
@@ -42,6 +43,18 @@ own user alone. A simulated scratch, as of the dummy backend, has no files.
 _LINES = """
 ## resource.txt
 
+"""
+_HOME = """
+## In the work directory
+
+The `dotfiles` of the specification, each a table; `agentctl kernels create --dotfile` reads them
+from files. At most {most}, of {largest} KiB each. They belong to the kernel's user. Each is put
+there before the start where nothing is yet, so that a restart keeps what became of it. One that
+cannot be put there is a warning of the kernel. The ledger holds them: a secret is better mounted.
+
+{fields}
+A kernel that has its session's key pair also finds it as `.ssh/id_rsa` and `.ssh/authorized_keys`,
+where no dotfile is in their place.
 """
 _QUOTING = """
 Amounts are exact decimals, and sizes whole bytes without a suffix.
@@ -102,4 +115,11 @@ def page() -> str:
     lines = table(["line", "value"], [[code(name), said] for name, said in LINES.items()])
     absent = table(["name", "why not"], [[f"`{n}`", why] for n, why in ABSENT.items()])
     told = _VARIABLES.format(longest=f"{LONGEST_ENTRY:,}")
-    return "".join((_HEAD, variables, told, files, _LINES, lines, _QUOTING, absent))
+    return "".join((_HEAD, variables, told, files, _home(), _LINES, lines, _QUOTING, absent))
+
+
+def _home() -> str:
+    fields = table(
+        ["field of a dotfile", "meaning"], [[code(n), said] for n, said in FIELDS.items()]
+    )
+    return _HOME.format(most=MOST, largest=LARGEST >> 10, fields=fields)

@@ -1,4 +1,4 @@
-"""Putting files into a kernel's config directory, each whole or not at all.
+"""Putting files into a directory of a kernel, each whole or not at all.
 
 Code in a kernel may be able to write there too: no link that it leaves is followed, and what it
 puts in the place of a file is replaced.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from agent_core.failpoints import Effect
 from agent_core.kernels.user import OWN, User
 
-PUT = Effect("config-file", "a file of a kernel's config directory takes its place")
+PUT = Effect("config-file", "a file of a kernel's config or work directory takes its place")
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -27,11 +27,20 @@ OPEN, PRIVATE = 0o644, 0o600
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file: its path below the config directory, with at most one directory in it."""
+    """One file.
+
+    Attributes:
+        path: Where it is below the directory, without any ``..``.
+        content: What is in it.
+        mode: Its permissions.
+        first: Whether it is only put where nothing is yet.
+    """
 
     path: str
     content: bytes = field(repr=False)
     mode: int = OPEN
+    _: KW_ONLY
+    first: bool = False
 
 
 def put_files(directory: Path, files: Iterable[File], user: User = OWN) -> None:
@@ -47,14 +56,23 @@ def put_files(directory: Path, files: Iterable[File], user: User = OWN) -> None:
 
 def _put(file: File, top: int, user: User) -> None:
     *folders, name = PurePosixPath(file.path).parts
-    if not folders:
-        _put_into(top, name, file, user)
-        return
-    with suppress(FileExistsError):
-        os.mkdir(folders[0], 0o755, dir_fd=top)
-    with _opened(folders[0], top) as folder:
-        user.own_open(folder)
-        _put_into(folder, name, file, user)
+    with ExitStack() as opened:
+        folder = top
+        for part in folders:
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=folder)
+            folder = opened.enter_context(_opened(part, folder))
+            user.own_open(folder)
+        if not (file.first and _is_there(name, folder)):
+            _put_into(folder, name, file, user)
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _put_into(folder: int, name: str, file: File, user: User) -> None:

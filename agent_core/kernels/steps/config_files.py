@@ -13,6 +13,7 @@ from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.environment import environment_of, overridden
 from agent_core.kernels.files.contents import files_of
 from agent_core.kernels.files.folder import put_files
+from agent_core.kernels.files.home import put_home
 from agent_core.kernels.files.resource import left_out
 from agent_core.kernels.key_pairs import KeyPair
 from agent_core.kernels.launching import CONFIG, RESULTS, WORK, launch_of, own_edits, paths_of
@@ -30,6 +31,8 @@ _Pair = Callable[[Assembly], KeyPair | None]
 
 class ConfigFilesStep(Step):
     """Puts together what the container is told, and writes it into its config directory.
+
+    The user's own files go into the work directory, where they are not yet.
 
     All of it goes with the scratch, so that nothing of it is held, but for the key pair of a
     session: the first of its kernels makes it, and the last one gives it back.
@@ -126,7 +129,10 @@ def _none(_: Assembly) -> None:
 def _put(build: Assembly, directory: Path, pair: _Pair, user: User) -> None:
     try:
         (directory / RESULTS).mkdir(mode=0o700, exist_ok=True)
-        put_files(directory, files_of(build, pair(build)), user)
-        user.own(directory, directory / RESULTS, directory.parent / WORK)
+        keys = pair(build)
+        put_files(directory, files_of(build, keys), user)
+        work = directory.parent / WORK
+        user.own(directory, directory / RESULTS, work)
+        build.warnings += put_home(work, build.spec.dotfiles, keys, user)
     except OSError as exc:
         raise KernelFailed(f"cannot write the config files: {exc}") from exc
