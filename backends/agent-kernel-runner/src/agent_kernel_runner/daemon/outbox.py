@@ -17,6 +17,7 @@ OUTPUT_BOUND = 4 << 20
 OUTPUT_CHUNK = 32 << 10
 """Bytes of text, in UTF-8, of the longest output message."""
 
+_HTML = "text/html"
 _UNBOUNDED = 1 << 62
 _OVERHEAD = 256  # so that a million messages of one byte are not taken for one megabyte
 
@@ -24,11 +25,12 @@ _OVERHEAD = 256  # so that a million messages of one byte are not taken for one 
 class Message:
     """One numbered message; its content is fixed once it was sent."""
 
-    __slots__ = ("fields", "parts", "sent", "seq", "size")
+    __slots__ = ("body", "fields", "parts", "sent", "seq", "size")
 
-    def __init__(self, seq: int, fields: dict[str, Any], size: int = 0) -> None:
+    def __init__(self, seq: int, fields: dict[str, Any], body: str = "text", size: int = 0) -> None:
         self.seq = seq
         self.fields = fields
+        self.body = body
         self.parts: list[str] = []
         self.size = size
         self.sent = False
@@ -40,7 +42,7 @@ class Message:
 
     def frame(self) -> bytes:
         """Encode it."""
-        text = {"text": "".join(self.parts)} if self.parts else {}
+        text = {self.body: "".join(self.parts)} if self.parts else {}
         return encode({**self.fields, **text, "seq": self.seq})
 
 
@@ -70,9 +72,9 @@ class Outbox:
         self._append({"type": kind, **fields})
         self.on_added()
 
-    def _append(self, fields: dict[str, Any]) -> Message:
+    def _append(self, fields: dict[str, Any], body: str = "text") -> Message:
         self._last += 1
-        message = Message(self._last, fields)
+        message = Message(self._last, fields, body)
         self._waiting.append(message)
         return message
 
@@ -85,11 +87,34 @@ class Outbox:
                 self._keep({"type": "output", "run_id": run_id, "stream": stream}, piece, size)
         self.on_added()
 
+    def add_rich(self, run_id: str, mime: str, data: str, alt: str) -> None:
+        """Append an output that is no text, in pieces, or count it as truncated as a whole."""
+        cut = pieces(data, OUTPUT_CHUNK) or [("", 0)]
+        total = sum(size for _, size in cut)
+        if total > OUTPUT_BOUND or (not self.connected and self._held + total > OUTPUT_BOUND):
+            self.add_output(run_id, "stdout", alt)
+            self._truncate(run_id, total)
+            self.on_added()
+            return
+        html = mime == _HTML
+        fields = {"type": "html" if html else "media", "run_id": run_id, "alt": alt}
+        if not html:
+            fields["mime"] = mime
+        for number, (piece, size) in enumerate(cut, 1):
+            whole = {**fields, "more": number < len(cut)}
+            self._fill(self._append(whole, "text" if html else "data"), piece, size)
+            self._held += _OVERHEAD
+            fields["alt"] = ""  # said once
+        self.on_added()
+
     def _keep(self, fields: dict[str, Any], text: str, size: int) -> None:
         tail = self._growing(fields)
         if tail is None or tail.size + size > OUTPUT_CHUNK:
             tail = self._append(fields)
             self._held += _OVERHEAD
+        self._fill(tail, text, size)
+
+    def _fill(self, tail: Message, text: str, size: int) -> None:
         tail.parts.append(text)
         tail.size += size
         self._held += size
