@@ -89,23 +89,25 @@ class Outbox:
 
     def add_rich(self, run_id: str, mime: str, data: str, alt: str) -> None:
         """Append an output that is no text, in pieces, or count it as truncated as a whole."""
-        cut = pieces(data, OUTPUT_CHUNK) or [("", 0)]
-        total = sum(size for _, size in cut)
+        aside = len(alt.encode("utf-8", "replace"))
+        cut = pieces(data, OUTPUT_CHUNK - aside) or [("", 0)]
+        total = aside + sum(size for _, size in cut)
         if total > OUTPUT_BOUND or (not self.connected and self._held + total > OUTPUT_BOUND):
-            self.add_output(run_id, "stdout", alt)
             self._truncate(run_id, total)
-            self.on_added()
-            return
-        html = mime == _HTML
-        fields = {"type": "html" if html else "media", "run_id": run_id, "alt": alt}
-        if not html:
-            fields["mime"] = mime
-        for number, (piece, size) in enumerate(cut, 1):
-            whole = {**fields, "more": number < len(cut)}
-            self._fill(self._append(whole, "text" if html else "data"), piece, size)
-            self._held += _OVERHEAD
-            fields["alt"] = ""  # said once
+        else:
+            self._keep_rich({"run_id": run_id, "alt": alt}, mime, cut, aside)
         self.on_added()
+
+    def _keep_rich(
+        self, fields: dict[str, Any], mime: str, cut: list[tuple[str, int]], aside: int
+    ) -> None:
+        html = mime == _HTML
+        kind = {"type": "html"} if html else {"type": "media", "mime": mime}
+        for number, (piece, size) in enumerate(cut, 1):
+            whole = {**kind, **fields, "more": number < len(cut)}
+            self._held += _OVERHEAD
+            self._fill(self._append(whole, "text" if html else "data"), piece, size + aside)
+            fields, aside = {**fields, "alt": ""}, 0  # it is said once
 
     def _keep(self, fields: dict[str, Any], text: str, size: int) -> None:
         tail = self._growing(fields)

@@ -264,9 +264,12 @@ class Jupyter(Executor):
     def complete(self, request_id: str, code: str, cursor: int, report: Report) -> None:
         """Ask the kernel when it is idle; a busy one knows nothing."""
         kernel = self._kernel
-        if self._run is not None or self._completion is not None or kernel is None:
-            report.completed(request_id, [])
-        elif not kernel.ready:
+        if (
+            self._run is not None
+            or self._completion is not None
+            or kernel is None
+            or not kernel.ready
+        ):
             report.completed(request_id, [])
         else:
             self._code, self._cursor = code, cursor

@@ -180,7 +180,9 @@ class Kernel:
 
     def _garbled(self, reason: str) -> None:
         """Give up a kernel that cannot be talked to, unless it is just about to end."""
-        self._later(_LAST_MOMENTS, lambda: self.give_up(f"killed, since its link was lost: {reason}"))
+        self._later(
+            _LAST_MOMENTS, lambda: self.give_up(f"killed, since its link was lost: {reason}")
+        )
 
     def _exited(self, status: int) -> None:
         self._process = None

@@ -1,4 +1,4 @@
-"""A link: one socket of ZeroMQ's kind, connected to one of a Jupyter kernel's, that never blocks."""
+"""A link: a socket of ZeroMQ's kind, connected to one of a Jupyter kernel's; it never blocks."""
 
 from __future__ import annotations
 

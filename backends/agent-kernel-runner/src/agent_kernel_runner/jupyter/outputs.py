@@ -16,7 +16,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 _IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif", "image/webp")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _MIME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,62}/[A-Za-z0-9][A-Za-z0-9.+-]{0,126}")
-_ALTERNATIVE = 8 << 10
+_ALTERNATIVE = 8 << 10  # bytes; the rest of a message is for what it stands for
 
 
 class Text:
@@ -52,15 +52,13 @@ def shown(kind: str, content: dict[str, Any]) -> Text | Rich | None:
     return None
 
 
-def page(content: dict[str, Any]) -> list[Text | Rich]:
-    """Read what a reply brings to be looked at, such as the help that was asked for by ``name?``."""
+def page(content: dict[str, Any]) -> list[Text]:
+    """Read what a reply brings to be looked at, such as the help that ``name?`` asks for."""
     payload = content.get("payload")
-    pages = payload if isinstance(payload, list) else []
-    texts = [
-        _text("stdout", _COLOURS.sub("", _joined(item["data"].get(_PLAIN, ""))))
-        for item in pages
-        if isinstance(item, dict) and item.get("source") == "page" and isinstance(item.get("data"), dict)
-    ]
+    items = payload if isinstance(payload, list) else []
+    pages = [item for item in items if isinstance(item, dict) and item.get("source") == "page"]
+    bundles = [item["data"] for item in pages if isinstance(item.get("data"), dict)]
+    texts = [_text("stdout", _COLOURS.sub("", _joined(b.get(_PLAIN, "")))) for b in bundles]
     return [text for text in texts if text is not None]
 
 
@@ -86,7 +84,8 @@ def _richest(data: object) -> Text | Rich | None:
     mime = None if _WIDGET in data else _best([key for key in data if _MIME.fullmatch(key)])
     if mime is None:
         return _text("stdout", plain.rstrip("\n") + "\n" if plain else "")
-    return Rich(mime, _joined(data[mime]), plain[:_ALTERNATIVE])
+    alt = plain.encode("utf-8", "replace")[:_ALTERNATIVE].decode("utf-8", "ignore")
+    return Rich(mime, _joined(data[mime]).strip(), alt)
 
 
 def _best(offered: list[str]) -> str | None:
