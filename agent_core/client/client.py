@@ -184,8 +184,9 @@ class AgentClient(Caller):
     ) -> AsyncGenerator[m.OutputItem | m.RunResult, None]:
         """Run code: yields its output and, last, the result. Closing it early interrupts.
 
-        Media and HTML that came in pieces are yielded whole. `run_id` names the run for `send_input` and `interrupt_kernel`, by default a random one;
-        `timeout` is seconds of running.
+        Media and HTML that came in pieces are yielded whole. `run_id` names the run for
+        `send_input` and `interrupt_kernel`, by default a random one; `timeout` is seconds of
+        running.
         """
         params = {
             "kernel_id": kernel_id,

@@ -200,7 +200,8 @@ def pieces(text: str, limit: int) -> list[tuple[str, int]]:
     """Cut text into pieces of at most `limit` bytes of UTF-8, each with its size."""
     data = text.encode("utf-8", "replace")
     if len(data) <= limit:
-        return [(text, len(data))] if data else []
+        # Decoded again: half a surrogate pair would break whoever encodes it next.
+        return [(data.decode(), len(data))] if data else []
     cut = []
     start = 0
     while start < len(data):

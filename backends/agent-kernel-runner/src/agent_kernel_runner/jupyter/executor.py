@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NOT_STARTED = 127
 """The exit code of a run for which there is no kernel."""
 
-_STRAGGLERS = 3.0  # seconds that a run's last outputs may come after its reply
+_STRAGGLERS = 3.0  # seconds between the two signs of a run's end, which take different ways
 _BEHIND = 0.02  # seconds that output may come after a question: they take different ways
 _MAX_PROMPT = 8 << 10
 
@@ -71,7 +71,7 @@ class Jupyter(Executor):
         """Forget the last run."""
         self._run = run
         self._request = ""
-        self._begun = self._idle = self._interrupted = False
+        self._begun = self._idle = self._failed = self._interrupted = False
         self._reply: int | None = None
         self._question: dict[str, Any] | None = None
         self._timer: Timer | None = None
@@ -116,7 +116,7 @@ class Jupyter(Executor):
         what = f"the Jupyter kernel {name} ended ({why or _describe(status)})"
         self._fail_completion()
         if kernel is not None and not kernel.started:
-            self._start_otherwise(what)
+            self._start_otherwise(what, by_itself=not why)
         elif self._run is None:
             self._lost = what
         else:
@@ -124,9 +124,9 @@ class Jupyter(Executor):
             self._end(exit_code(status), DIED)
             self._relaunch()
 
-    def _start_otherwise(self, what: str) -> None:
+    def _start_otherwise(self, what: str, *, by_itself: bool) -> None:
         """Start a kernel that never answered once more, over TCP: some know nothing else."""
-        self._over_tcp = not self._over_tcp
+        self._over_tcp = by_itself and not self._over_tcp
         if self._over_tcp:
             note(f"{what} before it answered over unix sockets; it is started over TCP")
             self._relaunch()
@@ -212,6 +212,8 @@ class Jupyter(Executor):
             if message.parent == self._request and self._run is not None:
                 self._became(message.content.get("execution_state"))
             return
+        if message.kind == "error" and message.parent == self._request:
+            self._failed = True
         output = shown(message.kind, message.content)
         if output is not None:
             self._backlog.add(output)
@@ -223,7 +225,7 @@ class Jupyter(Executor):
                 self.interrupt()
         elif state == "idle" and self._begun:
             self._idle = True
-            self._finish()
+            self._await_rest()
 
     def _replied(self, message: Message) -> None:
         if self._completion is not None and message.parent == self._asked:
@@ -233,17 +235,19 @@ class Jupyter(Executor):
             self._reply = exit_code_of(message.content)
             for output in page(message.content):
                 self._backlog.add(output)
-            self._timer = self._loop.call_later(_STRAGGLERS, self._close)
-            self._finish()
+            self._await_rest()
 
-    def _finish(self) -> None:
-        """End the run when it was answered, and all that it said has come."""
+    def _await_rest(self) -> None:
+        """End the run when it was answered, and all that it said has come; not every one does."""
         if self._idle and self._reply is not None:
             self._close()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_STRAGGLERS, self._close)
 
     def _close(self) -> None:
-        stopped = self._interrupted and self._reply != 0
-        self._end(exit_code(-2) if stopped else self._reply, INTERRUPTED if stopped else NORMAL)
+        code = self._reply if self._reply is not None else int(self._failed)
+        stopped = self._interrupted and code != 0
+        self._end(exit_code(-2) if stopped else code, INTERRUPTED if stopped else NORMAL)
 
     def _asks(self, message: Message) -> None:
         run, prompt = self._run, message.content.get("prompt")

@@ -72,7 +72,7 @@ class KernelSpec:
         own = f"{self.prefix}/bin/{name}"
         if os.access(own, os.X_OK):
             return own
-        if _PYTHON.fullmatch(name):
+        if _PYTHON.fullmatch(name) and os.path.basename(python).startswith("python"):
             return python
         return _which(name, path) or name
 
@@ -92,7 +92,7 @@ def found(runtime_path: str, env: Mapping[str, str]) -> list[KernelSpec]:
 
 
 def chosen(specs: Sequence[KernelSpec], name: str) -> KernelSpec | None:
-    """Choose by name, else by language, regardless of case; with no name Python, or the only one."""
+    """Choose by name, else by language, in any case; without a name Python, or the only one."""
     wanted = name.lower()
     if not wanted:
         python = [spec for spec in specs if spec.name == _PREFERRED]
@@ -108,8 +108,7 @@ def directories(runtime_path: str, env: Mapping[str, str]) -> list[str]:
     data = env.get("XDG_DATA_HOME") or f"{home}/.local/share"
     places = [*env.get("JUPYTER_PATH", "").split(":"), env.get("JUPYTER_DATA_DIR", "")]
     places.append(f"{data}/jupyter")
-    for prefix in _prefixes(runtime_path, env):
-        places.append(f"{prefix}/share/jupyter")
+    places += [f"{prefix}/share/jupyter" for prefix in _prefixes(runtime_path, env)]
     absolute = [place for place in places if place.startswith("/")]
     return [f"{place}/kernels" for place in dict.fromkeys(absolute)]
 
