@@ -143,7 +143,7 @@ class LaunchContext:
         run_dir: The directory with the socket, as the kernel sees it.
         work_dir: The user's working directory, as the kernel sees it.
         state_dir: A directory of the kernel for results that must survive, as the kernel sees it.
-        runtime_type: Of the image's labels: ``python`` or ``shell``.
+        runtime_type: Of the image's labels, such as ``python`` or ``shell``.
         runtime_path: The image's interpreter, as the kernel sees it.
         runner_dir: Where the kernel sees what `KernelRunner.bundle` made; empty where it sees the
             host's own files.
