@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import zmq
 
@@ -22,8 +23,7 @@ DELIMITER = b"<IDS|MSG>"
 
 class FakeKernel:
     def __init__(self, path, fault):
-        with open(path) as file:
-            self.connection = json.load(file)
+        self.connection = json.loads(Path(path).read_text())
         self.fault = fault
         self.key = self.connection["key"].encode()
         if fault == "wrong-key":
@@ -63,8 +63,7 @@ class FakeKernel:
 
     def handle(self, kind, content):
         if kind == "interrupt_request":
-            with open(os.environ["FAKE_INTERRUPTED"], "w") as file:
-                file.write("yes")
+            Path(os.environ["FAKE_INTERRUPTED"]).touch()
             return
         if self.fault == "mute":
             return
@@ -128,8 +127,7 @@ class FakeKernel:
 
 def garble(path):
     """Listen as a kernel would, and say what no kernel would."""
-    with open(path) as file:
-        connection = json.load(file)
+    connection = json.loads(Path(path).read_text())
     listeners = []
     for name in ("shell", "control", "stdin", "iopub"):
         listener = socket.socket(socket.AF_UNIX)
@@ -143,10 +141,8 @@ def garble(path):
 
 
 def main(path, fault):
-    with open(path) as file:
-        transport = json.load(file)["transport"]
+    transport = json.loads(Path(path).read_text())["transport"]
     if fault == "dies" or (fault == "tcp-only" and transport != "tcp"):
-        print(f"the fake kernel cannot do with {transport}", file=sys.stderr)
         sys.exit(5)
     if fault == "garbage":
         garble(path)
