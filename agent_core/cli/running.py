@@ -21,6 +21,10 @@ from agent_core.wire.models import OutputItem, RunResult
 
 INTERRUPTED: Final = 130
 
+_TEXTUAL: Final = ("text/", "application/javascript", "application/json")
+_TEXT_ENDS: Final = ("+json", "+xml")
+"""By their beginnings and ends, the types of media that are not in base64."""
+
 _ENDINGS: Final = {
     "exec-timeout": "it ran longer than --timeout allows",
     "lost": "what ran it has ended",
@@ -100,6 +104,8 @@ class Run:
             print_json_line({"type": item.kind, **fields})
         elif item.kind == "output":
             click.echo(item.text or "", nl=False, err=item.stream == "stderr")
+        elif item.kind in {"media", "html"}:
+            _show_rich(item)
         elif item.kind == "truncated":
             click.echo(f"[{item.bytes} bytes of output were dropped]", err=True)
         if item.kind == "waiting-input":
@@ -134,6 +140,17 @@ class Run:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _show_rich(item: OutputItem) -> None:
+    """Show the text that stands in the place of what a terminal cannot show, and what it was."""
+    if item.alt:
+        click.echo(item.alt)
+    mime, data = item.mime or "text/html", item.data or item.text or ""
+    size = len(data.encode())
+    if item.mime and not item.mime.startswith(_TEXTUAL) and not item.mime.endswith(_TEXT_ENDS):
+        size = len("".join(data.split()).rstrip("=")) * 3 // 4  # it is in base64
+    click.echo(f"[{mime}, {size} bytes]", err=True)
 
 
 def _terminal_settings() -> list[Any] | None:

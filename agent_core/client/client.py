@@ -7,6 +7,7 @@ from secrets import token_hex
 from typing import Any, Literal, cast
 
 from agent_core.client.caller import Caller, Timeout
+from agent_core.client.pieces import Pieces
 from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
@@ -183,8 +184,9 @@ class AgentClient(Caller):
     ) -> AsyncGenerator[m.OutputItem | m.RunResult, None]:
         """Run code: yields its output and, last, the result. Closing it early interrupts.
 
-        `run_id` names the run for `send_input` and `interrupt_kernel`, by default a random one;
-        `timeout` is seconds of running.
+        Media and HTML that came in pieces are yielded whole. `run_id` names the run for
+        `send_input` and `interrupt_kernel`, by default a random one; `timeout` is seconds of
+        running.
         """
         params = {
             "kernel_id": kernel_id,
@@ -194,9 +196,13 @@ class AgentClient(Caller):
             "options": dict(options or {}),
             "timeout": timeout,
         }
+        pieces = Pieces()
         async with await self.stream(methods.EXECUTE_CODE, params) as items:
             async for item in items:
-                yield cast("m.OutputItem", item)
+                for whole in pieces.add(cast("m.OutputItem", item)):
+                    yield whole
+            for rest in pieces.cut_short():
+                yield rest
             yield cast("m.RunResult", items.result)
 
     async def send_input(self, kernel_id: str, run_id: str, text: str) -> None:

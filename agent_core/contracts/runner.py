@@ -22,7 +22,8 @@ agent to runner: ``hello``, ``ack``, ``credit``, ``execute {run_id, mode, code, 
 timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``.
 
 runner to agent: ``hello``; ``started {run_id}``, ``output {run_id, stream, text}`` (stream: stdout
-or stderr), ``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, password}``,
+or stderr), ``media {run_id, mime, data, alt, more}``, ``html {run_id, text, alt, more}``,
+``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, password}``,
 ``step-finished {run_id, step, exit_code}`` (batch: clean, build), ``completions {run_id,
 matches}``, ``service-state {run_id, name, state, exit_code}`` with ``error, message, log`` when it
 was refused, ``services {run_id, services: [{name, state, exit_code}]}``, and last ``finished
@@ -50,6 +51,11 @@ In detail:
   costs credit, but order is kept: what follows a waiting output waits with it. An output message
   holds at most `OUTPUT_CHUNK` bytes and is sent when the credit covers it whole, so an agent lets
   at least that much be on the way. Credit spent is given again as the output is passed on.
+- ``media`` and ``html`` are output that is no plain text, such as a figure: they cost credit and
+  are kept as output is, their ``data``, ``text`` and ``alt`` in UTF-8. A long one comes in pieces
+  one after the other, of at most `OUTPUT_CHUNK` bytes, ``more`` being true in all but the last.
+  ``data`` of a type whose form is binary is in base64. ``alt``, in the first piece, is text in its
+  place for whoever cannot show it.
 - While the agent is away output is kept up to `OUTPUT_BOUND`, then counted as truncated; while it
   is connected nothing is dropped and the code waits.
 - Runs go one after the other in the order received. ``timeout`` is seconds from ``started``, None
@@ -137,7 +143,7 @@ class LaunchContext:
         run_dir: The directory with the socket, as the kernel sees it.
         work_dir: The user's working directory, as the kernel sees it.
         state_dir: A directory of the kernel for results that must survive, as the kernel sees it.
-        runtime_type: Of the image's labels: ``python`` or ``shell``.
+        runtime_type: Of the image's labels, such as ``python`` or ``shell``.
         runtime_path: The image's interpreter, as the kernel sees it.
         runner_dir: Where the kernel sees what `KernelRunner.bundle` made; empty where it sees the
             host's own files.

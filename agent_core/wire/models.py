@@ -310,9 +310,22 @@ class LogItem(Model):
 class OutputItem(Model):
     """What a run sends while it runs; `kind` is a message type of the runner contract."""
 
-    kind: Literal["started", "output", "truncated", "waiting-input", "step-finished", "completions"]
+    kind: Literal[
+        "started",
+        "output",
+        "media",
+        "html",
+        "truncated",
+        "waiting-input",
+        "step-finished",
+        "completions",
+    ]
     stream: str | None = None
     text: str | None = None
+    mime: str | None = None
+    data: str | None = None
+    alt: str | None = None
+    more: bool | None = None
     bytes: int | None = None
     prompt: str | None = None
     password: bool | None = None

@@ -26,6 +26,23 @@ def test_output_goes_to_the_stream_that_the_code_wrote_to(agent, agentctl):
     assert (done.code, done.out, done.err) == (0, "out\n", "err\n")
 
 
+def test_what_a_terminal_cannot_show_is_told_with_the_text_in_its_place(agent, agentctl):
+    agent.services.output = [
+        OutputItem(kind="media", mime="image/png", data="aGVs", alt="<Figure>", more=True),
+        OutputItem(kind="media", mime="image/png", data="bG8=\n"),
+        OutputItem(kind="html", text="<b>é</b>"),
+        OutputItem(kind="media", mime="application/json", data="{}"),
+    ]
+    done = agentctl("exec", "k1", "-c", "x", "-f", agent.config)
+    assert (done.code, done.out) == (0, "<Figure>\n")
+    told = ["[image/png, 5 bytes]", "[text/html, 9 bytes]", "[application/json, 2 bytes]"]
+    assert done.err.splitlines() == told
+    done = agentctl("exec", "k1", "-c", "x", "--json", "-f", agent.config)
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    whole = {"type": "media", "mime": "image/png", "data": "aGVsbG8=\n", "alt": "<Figure>"}
+    assert whole in lines
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [

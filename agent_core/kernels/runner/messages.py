@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,6 +26,7 @@ _MATCHES_BOUND: Final = 1000
 _SERVICES_BOUND: Final = 256
 _WORDS_BOUND: Final = 32 << 10
 _RUNS_BOUND: Final = 10_000
+_MIME: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,62}/[A-Za-z0-9][A-Za-z0-9.+-]{0,126}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,34 @@ def _output(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     text = _text(message, "text", MAX_FRAME)
     stream = _one_of(message, "stream", _STREAMS)
     item = OutputItem(kind="output", stream=stream, text=text)
-    return Report(seq, run_id, item, cost=len(text.encode("utf-8", "surrogatepass")))
+    return Report(seq, run_id, item, cost=_bytes_of(text))
+
+
+def _media(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    mime = _text(message, "mime", 200)
+    if not _MIME.fullmatch(mime):
+        raise MalformedFrame("mime: not a type and subtype")
+    data = _text(message, "data", MAX_FRAME)
+    item = OutputItem(kind="media", mime=mime, data=data, alt=_alt(message), more=_more(message))
+    return Report(seq, run_id, item, cost=_bytes_of(data, item.alt))
+
+
+def _html(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    text = _text(message, "text", MAX_FRAME)
+    item = OutputItem(kind="html", text=text, alt=_alt(message), more=_more(message))
+    return Report(seq, run_id, item, cost=_bytes_of(text, item.alt))
+
+
+def _alt(message: Mapping[str, Any]) -> str | None:
+    return _text(message, "alt", MAX_FRAME) or None if "alt" in message else None
+
+
+def _more(message: Mapping[str, Any]) -> bool | None:
+    return True if message.get("more") is True else None
+
+
+def _bytes_of(*texts: str | None) -> int:
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if text)
 
 
 def _truncated(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
@@ -225,6 +254,8 @@ def _service_said(row: Mapping[str, Any]) -> ServiceSaid:
 _READERS: Final = {
     "started": _started,
     "output": _output,
+    "media": _media,
+    "html": _html,
     "truncated": _truncated,
     "waiting-input": _waiting_input,
     "step-finished": _step_finished,

@@ -1,6 +1,7 @@
 """A small agent that speaks the runner protocol, and a real runner process beside it."""
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -20,6 +21,24 @@ from agent_core.contracts.runner import LaunchContext
 from agent_kernel_runner.plugin import DefaultRunner
 
 DEADLINE = 20.0
+
+
+def without_ipykernel():
+    """Say why there is no Jupyter kernel to test with; None when there is one."""
+    there = importlib.util.find_spec("ipykernel")
+    return None if there else "ipykernel is not installed in the environment of the tests"
+
+
+NEEDS = {"ipykernel": without_ipykernel}
+
+
+def pytest_runtest_setup(item):
+    """Skip a test with its reason where something is missing, or fail it where that must be."""
+    for name in (name for mark in item.iter_markers("requires") for name in mark.args):
+        missing = NEEDS[name]() if name in NEEDS else None
+        if missing:
+            required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
+            (pytest.fail if name in required else pytest.skip)(missing)
 
 
 def frame(message):

@@ -56,7 +56,9 @@ def test_the_daemon_and_the_contract_agree():
 
 
 def test_the_daemon_imports_nothing_but_itself_and_the_standard_library():
-    for module in sorted((PACKAGE / "daemon").glob("*.py")):
+    parts = ("agent_kernel_runner.daemon", "agent_kernel_runner.jupyter")
+    modules = [*(PACKAGE / "daemon").glob("*.py"), *(PACKAGE / "jupyter").glob("*.py")]
+    for module in sorted(modules):
         for node in ast.walk(ast.parse(module.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -65,9 +67,7 @@ def test_the_daemon_imports_nothing_but_itself_and_the_standard_library():
                 names = [node.module]
             for name in names:
                 top = name.split(".")[0]
-                assert top in sys.stdlib_module_names or name.startswith(
-                    "agent_kernel_runner.daemon"
-                ), module
+                assert top in sys.stdlib_module_names or name.startswith(parts), module
 
 
 def test_the_interpreters_script_is_python_3_8_of_the_standard_library_alone():

@@ -35,7 +35,7 @@ _SCHEMA: Final[Mapping[str, Any]] = {
                         "required": ["path"],
                         "properties": {
                             "path": {"type": "string"},
-                            "type": {"enum": ["python", "shell"]},
+                            "type": {"type": "string", "pattern": "^(python|shell|jupyter(:.+)?)$"},
                         },
                     },
                 ],

@@ -15,7 +15,7 @@ from agent_core.hookspecs import hookimpl
 
 from agent_kernel_runner.bundle.places import DAEMON, python_of
 
-RUNTIME_TYPES: Final = ("python", "shell", "app")
+RUNTIME_TYPES: Final = ("python", "shell", "app", "jupyter", "jupyter:NAME")
 """The runtime types of images that this runner can run code in; an app is started by commands."""
 
 _DAEMON = Path(__file__).parent / "daemon" / "__main__.py"
@@ -54,9 +54,9 @@ class DefaultRunner(KernelRunner):
         """Say how to start the runner in a kernel.
 
         Raises:
-            Unsupported: when the image's runtime type is neither python nor shell.
+            Unsupported: when the image's runtime type is none of `RUNTIME_TYPES`.
         """
-        if context.runtime_type not in RUNTIME_TYPES:
+        if not _is_known(context.runtime_type):
             raise Unsupported(
                 f"runner 'default' cannot run code of runtime type {context.runtime_type!r}"
                 f" in kernel {context.kernel_id}",
@@ -106,6 +106,12 @@ class DefaultRunner(KernelRunner):
         from agent_kernel_runner.bundle.manifest import faults
 
         return faults(Path(directory) / name(), thorough=thorough)
+
+
+def _is_known(runtime_type: str) -> bool:
+    """Tell whether code of a type can be run; that of a Jupyter kernel is followed by its name."""
+    kind, colon, name = runtime_type.partition(":")
+    return kind in RUNTIME_TYPES and (not colon or (kind == "jupyter" and bool(name)))
 
 
 @hookimpl

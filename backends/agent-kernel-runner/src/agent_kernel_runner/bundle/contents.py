@@ -25,7 +25,7 @@ _LEFT_OUT: Final = frozenset(
 _MODULES_LEFT_OUT: Final = ("_tkinter.", "_test", "_ctypes_test.", "_xx", "xx")
 """Compiled modules of the same kind; the first alone would bring a desktop's libraries."""
 
-_OWN: Final = ("daemon", "interpreters")
+_OWN: Final = ("daemon", "interpreters", "jupyter")
 _UNWIND: Final = "libgcc_s.so.1"
 """The C library loads it by itself when a thread is cancelled, so nothing is linked against it."""
 

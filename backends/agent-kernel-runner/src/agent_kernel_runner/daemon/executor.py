@@ -46,6 +46,15 @@ class Report(Protocol):
     def say(self, text: str) -> None:
         """Tell the user something, on stderr."""
 
+    def write(self, stream: str, text: str) -> None:
+        """Pass on output that came by another way than the pipes."""
+
+    def rich(self, mime: str, data: str, alt: str) -> None:
+        """Pass on an output that is no text, with text for whoever cannot show it."""
+
+    def truncated(self, size: int) -> None:
+        """Tell that so much output was dropped here."""
+
     def step(self, step: str, exit_code: int) -> None:
         """Tell that a step of a batch has ended."""
 
@@ -79,6 +88,9 @@ class Executor:
 
     def answer(self, text: str) -> None:
         """Give the input that the current run waits for; ignored when it waits for none."""
+
+    def resume(self) -> None:
+        """Pass on more output: there may be room; what writes to the pipes need not care."""
 
     def complete(self, request_id: str, code: str, cursor: int, report: Report) -> None:
         """Find completions; by default there are none."""

@@ -17,6 +17,7 @@ OUTPUT_BOUND = 4 << 20
 OUTPUT_CHUNK = 32 << 10
 """Bytes of text, in UTF-8, of the longest output message."""
 
+_HTML = "text/html"
 _UNBOUNDED = 1 << 62
 _OVERHEAD = 256  # so that a million messages of one byte are not taken for one megabyte
 
@@ -24,11 +25,12 @@ _OVERHEAD = 256  # so that a million messages of one byte are not taken for one 
 class Message:
     """One numbered message; its content is fixed once it was sent."""
 
-    __slots__ = ("fields", "parts", "sent", "seq", "size")
+    __slots__ = ("body", "fields", "parts", "sent", "seq", "size")
 
-    def __init__(self, seq: int, fields: dict[str, Any], size: int = 0) -> None:
+    def __init__(self, seq: int, fields: dict[str, Any], body: str = "text", size: int = 0) -> None:
         self.seq = seq
         self.fields = fields
+        self.body = body
         self.parts: list[str] = []
         self.size = size
         self.sent = False
@@ -40,7 +42,7 @@ class Message:
 
     def frame(self) -> bytes:
         """Encode it."""
-        text = {"text": "".join(self.parts)} if self.parts else {}
+        text = {self.body: "".join(self.parts)} if self.parts else {}
         return encode({**self.fields, **text, "seq": self.seq})
 
 
@@ -70,9 +72,9 @@ class Outbox:
         self._append({"type": kind, **fields})
         self.on_added()
 
-    def _append(self, fields: dict[str, Any]) -> Message:
+    def _append(self, fields: dict[str, Any], body: str = "text") -> Message:
         self._last += 1
-        message = Message(self._last, fields)
+        message = Message(self._last, fields, body)
         self._waiting.append(message)
         return message
 
@@ -85,11 +87,36 @@ class Outbox:
                 self._keep({"type": "output", "run_id": run_id, "stream": stream}, piece, size)
         self.on_added()
 
+    def add_rich(self, run_id: str, mime: str, data: str, alt: str) -> None:
+        """Append an output that is no text, in pieces, or count it as truncated as a whole."""
+        aside = len(alt.encode("utf-8", "replace"))
+        cut = pieces(data, OUTPUT_CHUNK - aside) or [("", 0)]
+        total = aside + sum(size for _, size in cut)
+        if total > OUTPUT_BOUND or (not self.connected and self._held + total > OUTPUT_BOUND):
+            self._truncate(run_id, total)
+        else:
+            self._keep_rich({"run_id": run_id, "alt": alt}, mime, cut, aside)
+        self.on_added()
+
+    def _keep_rich(
+        self, fields: dict[str, Any], mime: str, cut: list[tuple[str, int]], aside: int
+    ) -> None:
+        html = mime == _HTML
+        kind = {"type": "html"} if html else {"type": "media", "mime": mime}
+        for number, (piece, size) in enumerate(cut, 1):
+            whole = {**kind, **fields, "more": number < len(cut)}
+            self._held += _OVERHEAD
+            self._fill(self._append(whole, "text" if html else "data"), piece, size + aside)
+            fields, aside = {**fields, "alt": ""}, 0  # it is said once
+
     def _keep(self, fields: dict[str, Any], text: str, size: int) -> None:
         tail = self._growing(fields)
         if tail is None or tail.size + size > OUTPUT_CHUNK:
             tail = self._append(fields)
             self._held += _OVERHEAD
+        self._fill(tail, text, size)
+
+    def _fill(self, tail: Message, text: str, size: int) -> None:
         tail.parts.append(text)
         tail.size += size
         self._held += size
@@ -173,7 +200,8 @@ def pieces(text: str, limit: int) -> list[tuple[str, int]]:
     """Cut text into pieces of at most `limit` bytes of UTF-8, each with its size."""
     data = text.encode("utf-8", "replace")
     if len(data) <= limit:
-        return [(text, len(data))] if data else []
+        # Decoded again: half a surrogate pair would break whoever encodes it next.
+        return [(data.decode(), len(data))] if data else []
     cut = []
     start = 0
     while start < len(data):

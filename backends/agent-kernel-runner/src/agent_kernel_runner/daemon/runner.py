@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from agent_kernel_runner.daemon.interpreter import PythonInterpreter
     from agent_kernel_runner.daemon.process import Processes
     from agent_kernel_runner.daemon.services import Services
+    from agent_kernel_runner.jupyter.executor import Jupyter
 
 _HIDDEN = "\x01D_"
 """How the launcher of a bundle makes names of ``LD_`` begin."""
@@ -72,11 +74,16 @@ def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None
     from agent_kernel_runner.daemon.process import Processes
 
     capture = Capture(loop, runs.room, runs.write)
-    outbox.on_room = capture.resume
     processes = Processes(loop, capture, settings.work_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(number, lambda: _end(loop, processes))
     query = _query(loop, processes, settings, runs)
+
+    def resume() -> None:
+        capture.resume()
+        query.resume()
+
+    outbox.on_room = resume
     batch = Batch(processes, capture, settings, runs)
     handle = _on_services(loop, outbox, processes, settings)
     runs.serve(capture, {QUERY: query, BATCH: batch}, dict.fromkeys(_ABOUT_SERVICES, handle))
@@ -112,11 +119,21 @@ def _query(loop: Loop, processes: Processes, settings: Settings, runs: Runs) -> 
         from agent_kernel_runner.daemon.shell import Shell
 
         return Shell(processes, settings, runs)
-    from agent_kernel_runner.daemon.interpreter import PythonInterpreter
-
-    interpreter = PythonInterpreter(loop, processes, settings, runs)
+    interpreter = _interpreter(loop, processes, settings, runs)
     try:
         interpreter.launch()
     except OSError as exc:
         note(f"cannot start {settings.runtime_path}: {exc}")
     return interpreter
+
+
+def _interpreter(
+    loop: Loop, processes: Processes, settings: Settings, runs: Runs
+) -> PythonInterpreter | Jupyter:
+    if settings.runtime_type.startswith("jupyter"):
+        from agent_kernel_runner.jupyter.executor import Jupyter
+
+        return Jupyter(loop, processes, settings, runs.room, runs)
+    from agent_kernel_runner.daemon.interpreter import PythonInterpreter
+
+    return PythonInterpreter(loop, processes, settings, runs)

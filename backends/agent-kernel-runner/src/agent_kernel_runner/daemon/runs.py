@@ -241,6 +241,17 @@ class Runs:
         if self._current is not None:
             self._outbox.add_output(self._current.run_id, stream, text)
 
+    def rich(self, mime: str, data: str, alt: str) -> None:
+        """Take an output that is no text; the kernel's log only says that there was one."""
+        record(1, f"{alt}\n[{mime}, {len(data)} bytes]\n".encode("utf-8", "replace"))
+        if self._current is not None:
+            self._outbox.add_rich(self._current.run_id, mime, data, alt)
+
+    def truncated(self, size: int) -> None:
+        """Tell that output was dropped before it came here."""
+        if self._current is not None:
+            self._outbox.add("truncated", run_id=self._current.run_id, bytes=size)
+
     def say(self, text: str) -> None:
         """Tell the user of the current run something, after all that the code has written."""
         run = self._current
