@@ -128,7 +128,7 @@ class Node:
         inside: Sequence[str] = (),
     ) -> None:
         self.root = root
-        self.inside = inside
+        self.within = inside
         self.agent = agent
         self.scratches = scratches or root / "scratches"
         self.config = root / "agent.toml"
@@ -160,7 +160,7 @@ class Node:
 
     def command(self) -> list[str]:
         """What starts the agent."""
-        return [*self.inside, AGENTCTL, "serve", "-f", str(self.config)]
+        return [*self.within, AGENTCTL, "serve", "-f", str(self.config)]
 
     def await_line(self, wanted: str) -> bool:
         """Read the log until a line has this text; False when the agent ended before."""

@@ -18,6 +18,7 @@ from agent_core.testing.distributions import fake_distribution
 from .crash import PHASES, TAKER, Point, Walk
 
 ELSEWHERE = {
+    "archive-place": "only where a commit is written to a file: tested where archives are",
     "kernels-forgotten": "passed once an hour, of kernels that ended long ago",
     "holds-dirty": "only where giving back fails: walked by the tests of the kernels' room",
     "holds-cleaned": "only after something was dirty: walked by the tests of the kernels' room",

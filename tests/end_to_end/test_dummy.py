@@ -129,7 +129,7 @@ def test_kernels_stay_whatever_becomes_of_the_agent(dummy):
     assert rows == dict.fromkeys(kernels, "RUNNING")
     node.ask("call_backend", "exit-container", {"container": "k3", "oom": True})
     row = node.ask("wait_kernel", "k3", ["TERMINATED"], timeout=30)
-    assert (row.reason, row.exit_code) == ("self-terminated", 137)
+    assert (row.reason, row.exit_code) == ("oom", 137)
 
 
 def test_a_node_with_sockets_for_each_kernel_does_the_same(dummy):
