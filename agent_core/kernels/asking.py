@@ -23,7 +23,8 @@ async def ask(services: Services, answer: Awaitable[T], method: str, *, extra: f
     """Await what a method of the backend returned.
 
     Args:
-        services: Names the backend and the deadline of one call.
+        services: Names the backend and the deadline of one call, where the backend's own
+            declaration has no other for the method.
         answer: What the method returned.
         method: Its name, for messages.
         extra: Seconds beyond the usual deadline that the method was told to take.
@@ -33,7 +34,8 @@ async def ask(services: Services, answer: Awaitable[T], method: str, *, extra: f
         PluginError: when it raised; the backend's exception is the cause.
         AgentError: when it raised one, unchanged.
     """
-    return await _bounded(services, answer, method, services.settings.call_timeout + extra)
+    usual = services.backend.info.deadlines.get(method, services.settings.call_timeout)
+    return await _bounded(services, answer, method, usual + extra)
 
 
 async def items(

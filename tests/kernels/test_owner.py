@@ -1,6 +1,7 @@
 """The life of one kernel: every step can fail, block or be ended, and everything is given back."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,6 +103,19 @@ def test_a_backend_that_does_not_answer_is_given_up_with_words(live):
         await world.clean()
 
     live(body, call_timeout=0.05)
+
+
+def test_a_backend_may_declare_how_long_each_of_its_calls_takes(live):
+    async def body(world):
+        deadlines = {"inspect_image": 0.05}
+        world.backend.info = replace(world.backend.info, deadlines=deadlines)
+        world.script.gate("inspect_image")
+        await world.create()
+        row = await world.ended()
+        assert "is still in inspect_image() after 0.05 s" in row.message
+        await world.clean()
+
+    live(body, call_timeout=600)
 
 
 def test_a_backend_that_gives_a_call_up_by_itself_fails_the_step(live):

@@ -120,7 +120,8 @@ INFO: Final = PluginInfo(
     summary="Kernels as containers of a Docker engine",
     config_schema=_SCHEMA,
     capabilities=dict.fromkeys(CAPABILITIES, Support.YES),
-    deadlines={},
+    # A crowd waits for its turn, and each turn has a deadline of its own.
+    deadlines={"create": 600.0, "start": 600.0, "remove": 600.0},
 )
 
 _APPLIED: Final = EditOutcome.APPLIED
