@@ -73,12 +73,12 @@ class Session:
     def points(self, phase: str) -> list[Point]:
         """Live unharmed, and list the points that are passed in a phase."""
         self.node.start(AGENT_FAILPOINTS_TRACE=str(self.trace))
-        earlier = 0
         if phase != PHASES[0]:
             self.live(PHASES[PHASES.index(phase) - 1])
             earlier = len(self._passed())
             getattr(self, phase)()
         else:
+            earlier = len(self._passed())  # what the start itself has passed, once and for all
             self.live(phase)
         passed = numbered(self._passed())[earlier:]
         self.forget()
