@@ -9,6 +9,7 @@ from agent_core.contracts.runner import ServiceState
 from agent_core.kernels.service import KernelService
 from agent_core.wire import content as c
 from agent_core.wire import models as m
+from agent_core.wire import params as p
 
 
 class CodeService:
@@ -17,7 +18,7 @@ class CodeService:
     def __init__(self, kernels: KernelService) -> None:
         self._kernels = kernels
 
-    async def execute(self, params: m.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
+    async def execute(self, params: p.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
         """Run code; yields output and, last, the result. Abandoning the stream interrupts."""
         runs = await self._kernels.runs(params.kernel_id)
         async for item in runs.execute(params):

@@ -9,6 +9,7 @@ from agent_core.server.services import Code, Content, Kernels, Node
 from agent_core.wire import content as c
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import params as p
 
 Handler = Callable[[Any], object]
 """Takes a method's parameters; returns its result, a coroutine of it, or an iterator of items."""
@@ -26,13 +27,13 @@ def handlers(node: Node, kernels: Kernels, code: Code, content: Content) -> Mapp
 
 
 def _node(node: Node) -> dict[str, Handler]:
-    def ping(params: m.Ping) -> m.Pong:
+    def ping(params: p.Ping) -> m.Pong:
         return m.Pong(text=params.text)
 
-    def get_plugin(params: m.GetPlugin) -> m.PluginDetail:
+    def get_plugin(params: p.GetPlugin) -> m.PluginDetail:
         return node.plugin(params.name)
 
-    def reset_plugin(params: m.GetPlugin) -> object:
+    def reset_plugin(params: p.GetPlugin) -> object:
         return node.reset_plugin(params.name)
 
     def back_up(params: led.BackupLedger) -> object:
@@ -41,7 +42,7 @@ def _node(node: Node) -> dict[str, Handler]:
     def call_backend(params: c.CallBackend) -> object:
         return node.command(params.name, params.params)
 
-    def get_config(_: m.NoParams) -> m.Configuration:
+    def get_config(_: p.NoParams) -> m.Configuration:
         return m.Configuration(values=dict(node.config()))
 
     return {
@@ -67,43 +68,43 @@ def _node(node: Node) -> dict[str, Handler]:
 
 
 def _kernels(kernels: Kernels) -> dict[str, Handler]:
-    def create(params: m.CreateKernel) -> object:
+    def create(params: p.CreateKernel) -> object:
         return kernels.create(params.spec)
 
-    def plan(params: m.CreateKernel) -> object:
+    def plan(params: p.CreateKernel) -> object:
         return kernels.plan(params.spec)
 
-    def explain(params: m.KernelParams) -> object:
+    def explain(params: p.KernelParams) -> object:
         return kernels.explain(params.kernel_id)
 
-    def list_(params: m.ListKernels) -> object:
+    def list_(params: p.ListKernels) -> object:
         return kernels.list(include_ended=params.all)
 
-    def show(params: m.KernelParams) -> object:
+    def show(params: p.KernelParams) -> object:
         return kernels.show(params.kernel_id)
 
-    def destroy(params: m.DestroyKernel) -> object:
+    def destroy(params: p.DestroyKernel) -> object:
         return kernels.destroy(params.kernel_id, params.reason)
 
-    def restart(params: m.RestartKernel) -> object:
+    def restart(params: p.RestartKernel) -> object:
         return kernels.restart(params.kernel_id, params.incarnation)
 
-    def wait(params: m.WaitKernel) -> object:
+    def wait(params: p.WaitKernel) -> object:
         return kernels.wait(params.kernel_id, params.states)
 
-    def create_session(params: m.CreateSession) -> object:
+    def create_session(params: p.CreateSession) -> object:
         return kernels.create_session(params.session_id, params.kernels)
 
-    def list_sessions(params: m.ListSessions) -> object:
+    def list_sessions(params: p.ListSessions) -> object:
         return kernels.list_sessions(include_ended=params.all)
 
-    def destroy_session(params: m.DestroySession) -> object:
+    def destroy_session(params: p.DestroySession) -> object:
         return kernels.destroy_session(params.session_id, params.reason)
 
-    def logs(params: m.GetLogs) -> object:
+    def logs(params: p.GetLogs) -> object:
         return kernels.logs(params.kernel_id, follow=params.follow)
 
-    def events(p: m.WatchEvents) -> object:
+    def events(p: p.WatchEvents) -> object:
         return kernels.events(p.kernel_id, since=p.since, follow=p.follow, progress=p.progress)
 
     return {
@@ -125,13 +126,13 @@ def _kernels(kernels: Kernels) -> dict[str, Handler]:
 
 
 def _code(code: Code) -> dict[str, Handler]:
-    def send_input(params: m.SendInput) -> object:
+    def send_input(params: p.SendInput) -> object:
         return _done(code.send_input(params.kernel_id, params.run_id, params.text))
 
-    def interrupt(params: m.InterruptKernel) -> object:
+    def interrupt(params: p.InterruptKernel) -> object:
         return _done(code.interrupt(params.kernel_id, params.run_id))
 
-    async def complete(params: m.CompleteCode) -> m.Completions:
+    async def complete(params: p.CompleteCode) -> m.Completions:
         matches = await code.complete(params.kernel_id, params.code, params.cursor)
         return m.Completions(matches=list(matches))
 
@@ -144,7 +145,7 @@ def _code(code: Code) -> dict[str, Handler]:
 
 
 def _services(code: Code) -> dict[str, Handler]:
-    def list_services(params: m.KernelParams) -> object:
+    def list_services(params: p.KernelParams) -> object:
         return code.services(params.kernel_id)
 
     def start_service(params: c.StartService) -> object:
@@ -179,7 +180,7 @@ def _content(content: Content) -> dict[str, Handler]:
     def commit(params: c.CommitKernel) -> object:
         return content.commit(params.kernel_id, params.image, params.archive)
 
-    def commit_status(params: m.KernelParams) -> object:
+    def commit_status(params: p.KernelParams) -> object:
         return content.commit_state(params.kernel_id)
 
     return {

@@ -9,6 +9,7 @@ from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import params as p
 from agent_core.wire import reconciling as r
 
 
@@ -147,7 +148,7 @@ class Kernels(Protocol):
 class Code(Protocol):
     """Running code in kernels."""
 
-    def execute(self, params: m.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
+    def execute(self, params: p.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
         """Run code; yields output and, last, the result. Abandoning the stream interrupts."""
         ...
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from agent_core.wire.models import KernelParams, Model, Params
+from agent_core.wire.models import Model
+from agent_core.wire.params import KernelParams, Params
 
 CHUNK: Final = 256 << 10
 """Bytes of the longest piece of a file in one message."""

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent_core.wire.models import Model, Params
+from agent_core.wire.models import Model
+from agent_core.wire.params import Params
 
 
 class BackupLedger(Params):

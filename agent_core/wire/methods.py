@@ -11,6 +11,7 @@ from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
+from agent_core.wire import params as p
 from agent_core.wire import reconciling as r
 from agent_core.wire.roles import Role
 
@@ -83,21 +84,21 @@ def _list(
     return Method(name, summary, role, params, model, many=True, goes_on=goes_on)
 
 
-_NONE, _KERNEL = m.NoParams, m.KernelParams
+_NONE, _KERNEL = p.NoParams, p.KernelParams
 _READ, _OPERATE, _ADMIN = Role.READ, Role.OPERATE, Role.ADMIN
 
-PING = _one("ping", _READ, m.Ping, m.Pong, "Answer the same text at once.")
+PING = _one("ping", _READ, p.Ping, m.Pong, "Answer the same text at once.")
 GET_STATUS = _one("get_status", _READ, _NONE, m.Status, "Describe the agent at a glance.")
 LIST_PLUGINS = _list(
     "list_plugins", _READ, _NONE, m.PluginRow, "List every plugin found, with its state and why."
 )
 GET_PLUGIN = _one(
-    "get_plugin", _READ, m.GetPlugin, m.PluginDetail, "Show one plugin and the trail of decisions."
+    "get_plugin", _READ, p.GetPlugin, m.PluginDetail, "Show one plugin and the trail of decisions."
 )
 RESET_PLUGIN = _one(
     "reset_plugin",
     _OPERATE,
-    m.GetPlugin,
+    p.GetPlugin,
     m.PluginRow,
     "Lift the quarantine of a plugin, or its delay, and start its worker anew.",
     goes_on=True,
@@ -136,7 +137,7 @@ PURGE_IMAGE = _one(
 CREATE_KERNEL = _one(
     "create_kernel",
     _OPERATE,
-    m.CreateKernel,
+    p.CreateKernel,
     m.Created,
     "Accept a create, answered once PREPARING is committed; idempotent by kernel id.",
     goes_on=True,
@@ -144,7 +145,7 @@ CREATE_KERNEL = _one(
 PLAN_KERNEL = _one(
     "plan_kernel",
     _READ,
-    m.CreateKernel,
+    p.CreateKernel,
     d.Plan,
     "Decide what a create would get now, and why; takes nothing.",
 )
@@ -156,12 +157,12 @@ EXPLAIN_KERNEL = _one(
     "Explain why a kernel has the devices that it has.",
 )
 LIST_KERNELS = _list(
-    "list_kernels", _READ, m.ListKernels, m.KernelRow, "List kernels, oldest first."
+    "list_kernels", _READ, p.ListKernels, m.KernelRow, "List kernels, oldest first."
 )
 LIST_PORTS = _list(
     "list_ports",
     _READ,
-    m.NoParams,
+    p.NoParams,
     m.KernelPortRow,
     "List the ports that kernels publish, and where they are reached, those of the oldest first.",
 )
@@ -175,7 +176,7 @@ GET_KERNEL_STATUS = _one(
 DESTROY_KERNEL = _one(
     "destroy_kernel",
     _OPERATE,
-    m.DestroyKernel,
+    p.DestroyKernel,
     m.KernelRow,
     "Accept a destroy, answered once TERMINATING is committed; succeeds for what is gone.",
     goes_on=True,
@@ -183,7 +184,7 @@ DESTROY_KERNEL = _one(
 RESTART_KERNEL = _one(
     "restart_kernel",
     _OPERATE,
-    m.RestartKernel,
+    p.RestartKernel,
     m.KernelRow,
     "Accept a restart, answered once RESTARTING is committed; slots and scratch are kept.",
     goes_on=True,
@@ -191,14 +192,14 @@ RESTART_KERNEL = _one(
 WAIT_KERNEL = _one(
     "wait_kernel",
     _READ,
-    m.WaitKernel,
+    p.WaitKernel,
     m.KernelRow,
     "Answer once the kernel is in one of the states, or has ended.",
 )
 CREATE_SESSION = _one(
     "create_session",
     _OPERATE,
-    m.CreateSession,
+    p.CreateSession,
     m.SessionCreated,
     "Accept all kernels of a session, or none; idempotent by their ids.",
     goes_on=True,
@@ -206,23 +207,23 @@ CREATE_SESSION = _one(
 LIST_SESSIONS = _list(
     "list_sessions",
     _READ,
-    m.ListSessions,
+    p.ListSessions,
     m.SessionRow,
     "List sessions with their kernels, oldest first.",
 )
 DESTROY_SESSION = _list(
     "destroy_session",
     _OPERATE,
-    m.DestroySession,
+    p.DestroySession,
     m.KernelRow,
     "Accept the destroy of all kernels of a session; succeeds for what is gone.",
     goes_on=True,
 )
-GET_LOGS = _one("get_logs", _READ, m.GetLogs, m.Done, "Stream a kernel's log.", item=m.LogItem)
+GET_LOGS = _one("get_logs", _READ, p.GetLogs, m.Done, "Stream a kernel's log.", item=m.LogItem)
 WATCH_EVENTS = _one(
     "watch_events",
     _READ,
-    m.WatchEvents,
+    p.WatchEvents,
     m.Done,
     "Stream retained events, and with `follow` those that happen.",
     item=m.EventItem,
@@ -230,24 +231,24 @@ WATCH_EVENTS = _one(
 EXECUTE_CODE = _one(
     "execute_code",
     _OPERATE,
-    m.ExecuteCode,
+    p.ExecuteCode,
     m.RunResult,
     "Run code in a kernel and stream its output; abandoning the stream interrupts the run.",
     item=m.OutputItem,
 )
 SEND_INPUT = _one(
-    "send_input", _OPERATE, m.SendInput, m.Done, "Answer a run that waits for input.", goes_on=True
+    "send_input", _OPERATE, p.SendInput, m.Done, "Answer a run that waits for input.", goes_on=True
 )
 INTERRUPT_KERNEL = _one(
     "interrupt_kernel",
     _OPERATE,
-    m.InterruptKernel,
+    p.InterruptKernel,
     m.Done,
     "Interrupt a run, by default the current one.",
     goes_on=True,
 )
 COMPLETE_CODE = _one(
-    "complete_code", _OPERATE, m.CompleteCode, m.Completions, "List completions at the cursor."
+    "complete_code", _OPERATE, p.CompleteCode, m.Completions, "List completions at the cursor."
 )
 LIST_SERVICES = _list(
     "list_services", _READ, _KERNEL, c.ServiceRow, "List the services of a kernel."

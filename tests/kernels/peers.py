@@ -8,7 +8,7 @@ import json
 import socket
 
 from agent_core.kernels.runner.runs import Runs
-from agent_core.wire.models import ExecuteCode
+from agent_core.wire.params import ExecuteCode
 
 DEADLINE = 10
 PEERS = []

@@ -16,7 +16,7 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.runner import CodeRunner, ServiceState
 from agent_core.kernels.runner import brought
 from agent_core.kernels.runner.brought import BroughtRuns
-from agent_core.wire.models import ExecuteCode
+from agent_core.wire.params import ExecuteCode
 
 DEADLINE = 20
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from agent_core.contracts.runner import MAX_FRAME
 from agent_core.kernels.runner import door, link, runs, waiting
 from agent_core.kernels.runner.allowance import BURST, RATE, Allowance
-from agent_core.wire.models import ExecuteCode, RunResult
+from agent_core.wire.models import RunResult
+from agent_core.wire.params import ExecuteCode
 
 from .peers import Peer, collect, finished, knock, output, with_runs
 

@@ -20,7 +20,8 @@ from agent_core.kernels.runner import runs as runs_module
 from agent_core.kernels.runner.link import WINDOW
 from agent_core.kernels.runner.messages import read_hello, read_report
 from agent_core.kernels.runner.runs import Runs
-from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
+from agent_core.wire.models import OutputItem, RunResult
+from agent_core.wire.params import ExecuteCode
 
 from .peers import Peer, collect, finished, output, with_runs
 

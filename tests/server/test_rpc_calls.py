@@ -16,6 +16,7 @@ from agent_core.contracts.errors import (
 from agent_core.server.dispatcher import Dispatcher
 from agent_core.wire import methods
 from agent_core.wire import models as m
+from agent_core.wire import params as p
 from agent_core.wire.roles import Role
 
 
@@ -58,7 +59,7 @@ def test_a_method_can_be_called_by_its_name(agent):
     async def run():
         async with agent() as a, a.client() as client:
             assert await client.call("ping", {"text": "hi"}) == m.Pong(text="hi")
-            assert await client.call(methods.PING, m.Ping(text="ho")) == m.Pong(text="ho")
+            assert await client.call(methods.PING, p.Ping(text="ho")) == m.Pong(text="ho")
 
     asyncio.run(run())
 

@@ -19,7 +19,8 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.runner import CodeRunner, Run, RunMode, RunStatus, ServiceState
 from agent_core.kernels.runner.messages import read_report
 from agent_core.kernels.runner.waiting import OVERRUN
-from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
+from agent_core.wire.models import OutputItem, RunResult
+from agent_core.wire.params import ExecuteCode
 
 T = TypeVar("T")
 

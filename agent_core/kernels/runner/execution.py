@@ -7,7 +7,8 @@ from typing import Protocol
 
 from agent_core.contracts.errors import AgentError
 from agent_core.contracts.runner import ServiceState
-from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
+from agent_core.wire.models import OutputItem, RunResult
+from agent_core.wire.params import ExecuteCode
 
 
 class Execution(Protocol):

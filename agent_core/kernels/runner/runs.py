@@ -21,7 +21,8 @@ from agent_core.kernels.runner.kernel_services import KernelServices
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Hello, Report
 from agent_core.kernels.runner.waiting import WaitingRun
-from agent_core.wire.models import ExecuteCode, OutputItem, RunResult
+from agent_core.wire.models import OutputItem, RunResult
+from agent_core.wire.params import ExecuteCode
 
 _RECONNECT_DEADLINE = 10.0
 _COMPLETION_DEADLINE = 5.0
