@@ -8,26 +8,26 @@ import gc
 import os
 import signal
 import stat
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from agent_core import clock
 from agent_core.config.model import AgentConfig
 from agent_core.config.pidfile import pid_file
-from agent_core.contracts.backend import ContainerBackend
+from agent_core.contracts.backend import ContainerBackend, ContainerStatus
 from agent_core.contracts.errors import InvalidConfig
 from agent_core.contracts.info import Support
 from agent_core.contracts.runner import KernelRunner
 from agent_core.events.bus import EventBus
 from agent_core.events.plugins import PluginEvents
 from agent_core.host.plugin_host import PluginHost
-from agent_core.host.tables import PluginTables
 from agent_core.host.worker_keeper import WorkerPolicy
 from agent_core.kernels.adoption import adopt_all, adopt_later
+from agent_core.kernels.asking import ask
 from agent_core.kernels.code import CodeService
 from agent_core.kernels.content import ContentService
 from agent_core.kernels.cores import core_caution
@@ -44,9 +44,11 @@ from agent_core.kernels.service import KernelService
 from agent_core.kernels.services import Services, Settings
 from agent_core.kernels.tls.fronts import INSIDE, TlsFronts
 from agent_core.kernels.turns import Turns
+from agent_core.kernels.user import OWN
 from agent_core.kernels.watching import Watching
 from agent_core.ledger import BackupKeeper, Commit, Ledger, StateLock
 from agent_core.node import NodeService
+from agent_core.offers import BACKEND_KEYS, plugin_tables
 from agent_core.reloading import Load, Reloader, settings_of
 from agent_core.resources.allocator import Allocator
 from agent_core.resources.placement import Strategy
@@ -150,7 +152,7 @@ class Agent:
 
     async def _load_plugins(self) -> PluginHost:
         config = self._config
-        tables = _plugin_tables(config)
+        tables = plugin_tables(config)
         self._tables = tables
         host = PluginHost(
             config.selection,
@@ -169,7 +171,7 @@ class Agent:
         records = host.records()
         infos = [record.info for record in records if record.info is not None]
         said = [*self._tables.unread({record.name for record in records}, infos)]
-        said += self._tables.unheard("backend", infos, _BACKEND_KEYS)
+        said += self._tables.unheard("backend", infos, BACKEND_KEYS)
         for warning in said:
             log.warning(warning)
         return said
@@ -185,6 +187,7 @@ class Agent:
         host.listen(devices.changed)
         await devices.refresh()
         settings = settings_of(config, run_root, self._scratch_size(host))
+        self._settle_user(settings, backend)
         if settings.cores is not None and (caution := core_caution()):
             self._warnings += (caution,)
             log.warning(caution)
@@ -214,6 +217,18 @@ class Agent:
             tls=tls,
             ports_file=self._ports_file(settings),
         )
+
+    def _settle_user(self, settings: Settings, backend: ContainerBackend) -> None:
+        """Run kernels as the configured user, where the backend and the agent can do that."""
+        if not settings.kernel_user.is_another:
+            return
+        if _hides_the_host(backend):
+            settings.kernel_user.check()
+            return
+        settings.kernel_user = OWN
+        why = f"backend {backend.info.name!r} runs kernels as the agent's own user"
+        self._warnings += (f"[container] kernel-uid and kernel-gid have no effect: {why}",)
+        log.warning(self._warnings[-1])
 
     def _ports_file(self, settings: Settings) -> PortsFile | None:
         """What writes down where services are reached, where somebody asked for that."""
@@ -286,7 +301,7 @@ class Agent:
             "backend events": watching.follow(),
             "kernels": watching.look(),
             "strangers": watching.survey(),
-            "bundle": self._services.bundle.prepare(),
+            "bundle": self._services.bundle.prepare(self._containers),
             "devices": _each(
                 self._config.resource.device_interval,
                 self._services.devices.refresh,
@@ -308,6 +323,11 @@ class Agent:
             self._periodic.append(loop.create_task(work, name=name))
         if (ports_file := self._services.ports_file) is not None:
             self._periodic.append(loop.create_task(ports_file.follow(), name="ports file"))
+
+    async def _containers(self) -> Sequence[ContainerStatus]:
+        """All containers of this agent that the runtime has."""
+        listing = self._services.backend.list(self._config.agent.id)
+        return await ask(self._services, listing, "list")
 
     async def _end_periodic(self) -> None:
         for task in self._periodic:
@@ -414,41 +434,6 @@ def _refuse_stranger(path: Path) -> None:
         raise PermissionError(errno.EPERM, f"{path} belongs to another user")
 
 
-_BACKEND_KEYS: Final = {
-    "network": "[container] alternative-bridge",
-    "swarm-enabled": "[container] swarm-enabled",
-    "log-driver": "[container-logs] driver",
-}
-"""What backends are told of the configuration, and where that stands in it."""
-
-
-def _plugin_tables(config: AgentConfig) -> PluginTables:
-    """Give each plugin its own section, and say what of the agent's own concerns it."""
-    tables = PluginTables(config.plugin, sections=config.sections)
-    resource = config.resource
-    tables.offer(
-        "device:cpu",
-        reserved=resource.reserved_cpu,
-        shared=resource.shared_cpu,
-        overcommit=resource.cpu_overcommit,
-    )
-    tables.offer("device:mem", reserved=resource.reserved_mem, overcommit=resource.mem_overcommit)
-    root, state = str(config.container.scratch_root), str(config.paths.state / "scratch")
-    tables.offer("backend", **dict(_of_the_backend(config)))
-    tables.offer("scratch", root=root, owner=config.agent.id, **{"state-dir": state})
-    return tables
-
-
 def _hides_the_host(backend: ContainerBackend) -> bool:
     """Say whether kernels see none of this host's files, so that their runner is given to them."""
     return backend.capabilities().get("isolation") is Support.YES
-
-
-def _of_the_backend(config: AgentConfig) -> Iterator[tuple[str, Any]]:
-    """Say to the backend what of the configuration only some of them can do, where it is set."""
-    if config.container.alternative_bridge is not None:
-        yield "network", config.container.alternative_bridge
-    if config.container.swarm_enabled:
-        yield "swarm-enabled", True
-    if config.container_logs.driver is not None:
-        yield "log-driver", config.container_logs.driver

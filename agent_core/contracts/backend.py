@@ -23,6 +23,7 @@ from agent_core.contracts.runner import CodeRunner, RunnerContext
 CAPABILITIES: Mapping[str, str] = {
     "isolation": "a container cannot see or touch the host's files and processes",
     "images.pull": "images can be fetched from a registry",
+    "images.save": "an image can be written to a file",
     "networks": "containers can join networks of their own",
     "mounts": "directories of the host appear at other paths in the container",
     "limits.cpu": "the CPU time of a container is bounded",

@@ -193,6 +193,12 @@ class KernelRunner(Plugin):
         """
         raise Unsupported(f"runner {self.info.name!r} does not start where no host's file is seen")
 
+    def forget_bundles(self, directory: str) -> None:
+        """Remove what `bundle` made earlier, but for what it returns now.
+
+        Called in a thread, and only while no container of this agent exists that may use it.
+        """
+
     def bundle_faults(self, directory: str, *, thorough: bool = False) -> Sequence[str]:
         """Say what is wrong with what `bundle` made; thoroughly to its last byte.
 

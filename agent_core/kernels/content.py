@@ -16,11 +16,14 @@ from agent_core.contracts.backend import FileEntry
 from agent_core.contracts.errors import (
     AgentError,
     Conflict,
+    DeadlineExceeded,
     KernelFailed,
     PluginContractBroken,
     PluginTimeout,
+    Unsupported,
     WrongState,
 )
+from agent_core.contracts.info import Support
 from agent_core.kernels.archiving import archive_path, write_archive
 from agent_core.kernels.asking import ask, items
 from agent_core.kernels.pulling import progress_of
@@ -166,12 +169,13 @@ class ContentService:
 
         Raises:
             InvalidArgument: when the archive's name is none.
+            Unsupported: when the backend writes no archives; nothing was committed.
             Conflict: while another commit of this kernel is under way.
             WrongState: when the kernel does not run.
             AgentError: why it failed.
         """
         row = await self._running(kernel_id)
-        path = archive_path(self._services.settings.commit_path, archive) if archive else None
+        path = self._archive_path(archive) if archive else None
         if row.kernel_id in self._committing:
             image = self._commits[row.kernel_id].image
             raise Conflict(
@@ -200,9 +204,17 @@ class ContentService:
         size = 0
         if archive is not None:
             # The image is made: the kernel may end meanwhile.
-            async with asyncio.timeout(timeout):
-                size = await self._archive(row.kernel_id, image, archive)
+            size = await self._archive(row.kernel_id, image, archive)
         self._note(row.kernel_id, status="done", digest=str(digest), size=size)
+
+    def _archive_path(self, archive: str) -> Path:
+        backend = self._services.backend
+        if backend.capabilities().get("images.save") is not Support.YES:
+            raise Unsupported(
+                f"archive: backend {backend.info.name!r} cannot write images to files",
+                hint="Commit to an image alone.",
+            )
+        return archive_path(self._services.settings.commit_path, archive)
 
     async def _archive(self, kernel_id: str, image: str, path: Path) -> int:
         def tell(written: int) -> None:
@@ -210,16 +222,23 @@ class ContentService:
             self._commits[kernel_id] = state.model_copy(update={"written": written})
 
         tar = self._services.backend.save_image(image)
-        async with aclosing(items(self._services, tar, "save_image")) as chunks:
-            return await write_archive(chunks, path, tell)
+        seconds = self._services.settings.commit_timeout
+        try:
+            chunks = aclosing(items(self._services, tar, "save_image"))
+            async with asyncio.timeout(seconds), chunks as stream:
+                return await write_archive(stream, path, tell)
+        except TimeoutError as exc:
+            raise DeadlineExceeded(
+                f"image {image} was not written to {path} in {seconds:g} s; the image is made",
+                hint="[api] commit-timeout is how long that may take.",
+            ) from exc
 
     def _committed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
         self._committing.pop(kernel_id, None)
         if task.cancelled():
             self._note(kernel_id, status="failed", error="the agent was stopped")
         elif (error := task.exception()) is not None:
-            late = "it passed its deadline, [api] commit-timeout"
-            why = error.message if isinstance(error, AgentError) else str(error) or late
+            why = error.message if isinstance(error, AgentError) else str(error)
             log.warning("a kernel was not committed", kernel_id=kernel_id, error=why)
             self._note(kernel_id, status="failed", error=why)
 

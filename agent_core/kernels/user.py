@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent_core.contracts.errors import InvalidConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,17 @@ class User:
         if self.is_another:
             os.fchown(file, self.uid, self.gid)
 
-    def faults(self) -> Iterator[str]:
-        """Say why the agent cannot run kernels as it, if it cannot."""
+    def check(self) -> None:
+        """Refuse one as whom the agent cannot run kernels.
+
+        Raises:
+            InvalidConfig: when the agent is not root, and so may give nothing away.
+        """
         if self.is_another and os.geteuid():
-            yield f"kernels cannot run as {self}: the agent is user {os.geteuid()} and not root"
+            raise InvalidConfig(
+                f"kernels cannot run as {self}: the agent is user {os.geteuid()} and not root",
+                hint="Leave [container] kernel-uid and kernel-gid out, or run the agent as root.",
+            )
 
 
 OWN = User.of(-1, -1)

@@ -442,6 +442,9 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
         if declared.get("exec") is Support.NO:
             with pytest.raises(Unsupported):
                 await bench.backend.exec(bench.name(), self.argv_exit(0))
+        if declared.get("images.save") is Support.NO:
+            with pytest.raises(Unsupported):
+                await anext(aiter(bench.backend.save_image(self.image)))
         if declared.get("commit") is Support.NO:
             with pytest.raises(Unsupported):
                 await bench.backend.commit(bench.name(), "conformance")

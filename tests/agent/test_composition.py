@@ -17,6 +17,7 @@ from agent_core.config.loader import load
 from agent_core.contracts.errors import LedgerFailed, PluginError, Reconciling
 from agent_core.contracts.info import Support
 from agent_core.kernels.owners import Owners
+from agent_core.kernels.user import OWN
 from agent_core.ledger import StateLock
 from agent_core.resources.placement import Strategy
 
@@ -264,3 +265,16 @@ def test_a_size_of_scratch_reaches_the_kernels_where_there_are_limits(configured
     scratch = SimpleNamespace(info=plain, record=record)
     assert agent._scratch_size(SimpleNamespace(scratch=scratch)) is None
     assert "scratch-size has no effect" in agent._warnings[-1]
+
+
+def test_a_user_of_kernels_that_the_backend_cannot_choose_is_told_to_have_no_effect(configured):
+    async def body():
+        agent = Agent(configured(**{"container.kernel-uid": 12345}))
+        await agent.start()
+        try:
+            assert agent._services.settings.kernel_user == OWN
+            assert any("kernel-uid and kernel-gid have no effect" in w for w in agent._warnings)
+        finally:
+            await agent.stop()
+
+    run(body)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from agent_core.agent import _plugin_tables
 from agent_core.config.catalogue import Effect, entries
 from agent_core.config.loader import load
 from agent_core.config.pending import feature_of
@@ -17,6 +16,7 @@ from agent_core.config.refused import REFUSED
 from agent_core.config.vocabulary import ALIASES
 from agent_core.contracts.errors import InvalidConfig
 from agent_core.loops import factory_of
+from agent_core.offers import plugin_tables
 from agent_core.reloading import settings_of
 
 TESTS = Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def settings(config: Any) -> Any:
 
 
 def offered(label: str, key: str) -> Any:
-    return lambda config: _plugin_tables(config).offered[label][key]
+    return lambda config: plugin_tables(config).offered[label][key]
 
 
 CONSUMED: dict[str, tuple[str, Any, Any]] = {
@@ -131,17 +131,17 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     "container.kernel-gid": ("1234", lambda c: settings(c).kernel_user.gid, 1234),
     "container.alternative-bridge": (
         '"kernels"',
-        lambda c: _plugin_tables(c).offered.get("backend", {}).get("network"),
+        lambda c: plugin_tables(c).offered.get("backend", {}).get("network"),
         "kernels",
     ),
     "container.swarm-enabled": (
         "true",
-        lambda c: _plugin_tables(c).offered.get("backend", {}).get("swarm-enabled"),
+        lambda c: plugin_tables(c).offered.get("backend", {}).get("swarm-enabled"),
         True,
     ),
     "container-logs.driver": (
         '"json-file"',
-        lambda c: _plugin_tables(c).offered.get("backend", {}).get("log-driver"),
+        lambda c: plugin_tables(c).offered.get("backend", {}).get("log-driver"),
         "json-file",
     ),
     "container.stop-grace": ("3", lambda c: settings(c).stop_grace, 3),

@@ -9,7 +9,14 @@ import tarfile
 import pytest
 
 from agent_core.client import AgentClient
-from agent_core.contracts.errors import AgentError, Conflict, ImageNotFound, KernelFailed, NotFound
+from agent_core.contracts.errors import (
+    AgentError,
+    Conflict,
+    ImageNotFound,
+    KernelFailed,
+    NotFound,
+    Unsupported,
+)
 
 from .crash import PHASES
 from .session_life import Session, first
@@ -237,6 +244,16 @@ def test_a_tar_that_leads_out_is_refused(dummy, name):
     with pytest.raises(AgentError, match="leads out"):
         node.talk(lambda agent: agent.upload_file(kernel, "/home/work", _tar({name: b"x"})))
     assert node.ask("list_files", kernel, "/home/work") == []
+
+
+def test_a_file_of_an_image_that_holds_nothing_is_refused_before_anything_is_committed(dummy):
+    node = dummy().start()
+    kernel = node.create(slots={"mem": "1m"})
+    with pytest.raises(Unsupported, match="cannot write images to files"):
+        node.ask("commit_kernel", kernel, "mine:1", "mine.tar.gz")
+    assert node.ask("get_commit_status", kernel).status == "none"
+    assert "mine:1" not in [row.name for row in node.ask("list_images")]
+    node.destroy(kernel)
 
 
 def test_a_commit_goes_on_and_only_one_at_a_time(dummy):

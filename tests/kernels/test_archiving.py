@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import gzip
+from types import SimpleNamespace
 
 import pytest
 
-from agent_core.contracts.errors import InvalidArgument, KernelFailed
+from agent_core.contracts.errors import DeadlineExceeded, InvalidArgument, KernelFailed
 from agent_core.kernels.archiving import archive_path, write_archive
+from agent_core.kernels.content import ContentService
+from agent_core.wire.content import CommitState
+
+from .fakes import FakeBackend, Script
 
 
 async def stream(*chunks, failure=None):
@@ -63,3 +68,26 @@ def test_names_stay_below_the_directory(tmp_path):
 def test_other_names_are_refused(tmp_path, name):
     with pytest.raises(InvalidArgument):
         archive_path(tmp_path, name)
+
+
+class Silent(FakeBackend):
+    """Begins an image and says nothing more."""
+
+    async def save_image(self, name):
+        yield b"begun"
+        await asyncio.Event().wait()
+
+
+def test_an_archive_that_takes_too_long_is_given_up_with_words(tmp_path):
+    async def body():
+        settings = SimpleNamespace(commit_timeout=0.05, call_timeout=60.0)
+        services = SimpleNamespace(settings=settings, backend=Silent(Script()))
+        content = ContentService(services, None)
+        content._commits["k"] = CommitState(kernel_id="k", status="ongoing")
+        with pytest.raises(DeadlineExceeded, match="the image is made") as late:
+            await content._archive("k", "image:1", tmp_path / "image.tar.gz")
+        assert "commit-timeout" in str(late.value.hint)
+        assert content._commits["k"].written == len(b"begun")
+
+    asyncio.run(body())
+    assert [*tmp_path.iterdir()] == []

@@ -36,6 +36,10 @@ class Maker(KernelRunner):
         return answer
 
 
+async def nobody():
+    return []
+
+
 @pytest.fixture
 def maker(tmp_path):
     maker = Maker()
@@ -103,7 +107,7 @@ def test_preparing_raises_nothing_and_closing_waits_for_what_is_being_made(maker
     async def body():
         bundle = RunnerBundle(maker, tmp_path)
         maker.answers = [OSError("no space")]
-        await bundle.prepare()
+        await bundle.prepare(nobody)
         maker.may_go_on.clear()
         making = asyncio.ensure_future(bundle.path())
         await asyncio.sleep(0)
@@ -121,9 +125,42 @@ def test_preparing_raises_nothing_and_closing_waits_for_what_is_being_made(maker
 def test_where_none_is_needed_none_is_made(tmp_path):
     async def body():
         bundle = RunnerBundle(None, tmp_path)
-        await bundle.prepare()
+        await bundle.prepare(nobody)
         assert await bundle.path() == ""
         await bundle.close()
 
     asyncio.run(body())
     assert [*tmp_path.iterdir()] == []
+
+
+class Forgetful(Maker):
+    def __init__(self):
+        super().__init__()
+        self.forgot = []
+
+    def forget_bundles(self, directory):
+        self.forgot.append(directory)
+
+
+@pytest.mark.parametrize("containers", [["one"], []])
+def test_earlier_ones_are_removed_where_no_container_can_use_them(tmp_path, containers):
+    maker = Forgetful()
+    maker.root = tmp_path
+
+    async def listed():
+        return containers
+
+    asyncio.run(RunnerBundle(maker, tmp_path).prepare(listed))
+    assert maker.forgot == ([] if containers else [str(tmp_path)])
+
+
+def test_nothing_is_removed_where_nobody_knows_what_runs(tmp_path):
+    maker = Forgetful()
+    maker.root = tmp_path
+
+    async def unknown():
+        raise PluginError("the engine does not answer")
+
+    asyncio.run(RunnerBundle(maker, tmp_path).prepare(unknown))
+    assert maker.made == 1
+    assert maker.forgot == []

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
 
 from agent_core import clock
+from agent_core.contracts.backend import ContainerStatus
 from agent_core.contracts.errors import AgentError, PluginError
 from agent_core.contracts.runner import KernelRunner
 
 log = structlog.get_logger(__name__)
+
+Containers = Callable[[], Awaitable[Sequence[ContainerStatus]]]
 
 
 class RunnerBundle:
@@ -44,12 +48,24 @@ class RunnerBundle:
             made = self._making = asyncio.create_task(self._make(self._runner), name="bundle")
         return await asyncio.shield(made)
 
-    async def prepare(self) -> None:
-        """Make it before anybody needs it; what goes wrong is told to whoever needs it."""
+    async def prepare(self, containers: Containers) -> None:
+        """Make it before anybody needs it; what goes wrong is told to whoever needs it.
+
+        Where no container exists that could use an earlier one, those are removed.
+
+        Args:
+            containers: Lists the containers of this agent, whatever they do.
+        """
+        if self._runner is None:
+            return
         try:
             await self.path()
+            if not await containers():
+                await asyncio.to_thread(self._runner.forget_bundles, str(self._directory))
         except AgentError as exc:
-            log.warning("no kernel can be started", error=exc.message, hint=exc.hint)
+            log.warning("the kernels' runner is not prepared", error=exc.message, hint=exc.hint)
+        except OSError as exc:
+            log.warning("earlier runners could not be removed", error=str(exc))
 
     async def close(self) -> None:
         """Wait for what is being made: a thread cannot be told to stop."""

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from agent_backend_docker.declaration import EDITS
@@ -165,3 +165,39 @@ async def test_peers_of_a_network_reach_each_other_by_their_host_names(bench):
 
 def bench_argv():
     return ("/bin/sh", "-c", "exit 0")
+
+
+class TestDevicesOfTheHostsFiles:
+    """What an engine without CDI is asked for in the place of a device's CDI name."""
+
+    ACME: ClassVar = {
+        "kind": "acme.com/card",
+        "devices": [
+            {
+                "name": "0",
+                "containerEdits": {
+                    "deviceNodes": [{"path": "/dev/acme0", "hostPath": "/dev/zero"}],
+                    "env": ["ACME_CARD=0"],
+                },
+            }
+        ],
+    }
+
+    @pytest.fixture
+    def options(self, tmp_path):
+        (tmp_path / "cdi").mkdir()
+        (tmp_path / "cdi" / "acme.json").write_text(json.dumps(self.ACME))
+        return {"cdi-spec-dirs": [str(tmp_path / "cdi")]}
+
+    @at_work
+    async def test_are_given_and_verified(self, bench, tmp_path):
+        edits = ContainerEdits(cdi_names=("acme.com/card=0",))
+        script = 'test -c /dev/acme0 && echo "card $ACME_CARD"; echo ready-to-go; sleep 600'
+        spec = await bench.ready(("/bin/sh", "-c", script), edits=edits)
+        assert "card 0" in await bench.text(spec)
+        await bench.backend.create(spec)  # the same again does nothing
+        assert list(await bench.backend.verify(spec.name, edits)) == []
+        other = json.dumps(self.ACME).replace("/dev/zero", "/dev/null")
+        (tmp_path / "cdi" / "acme.json").write_text(other)
+        (difference,) = await bench.backend.verify(spec.name, edits)
+        assert "/dev/acme0" in difference

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from agent_backend_docker import cdi
 from agent_backend_docker.arguments import create_body, spec_digest
 from agent_backend_docker.backend import DockerBackend
 from agent_backend_docker.credentials import header_for
+from agent_backend_docker.declaration import INFO
 from agent_backend_docker.logs import Unframing
 from agent_backend_docker.observation import exit_of, seconds_of
 from agent_backend_docker.references import read_reference
@@ -251,3 +252,12 @@ def test_a_cdi_device_that_cannot_be_had_is_refused(tmp_path, name):
     (tmp_path / "acme.json").write_text(json.dumps(ACME))
     with pytest.raises(Unsupported):
         cdi.resolve([name], [str(tmp_path)])
+
+
+def test_what_is_not_configured_is_what_the_schema_says_is_the_default():
+    properties = INFO.config_schema["properties"]
+    defaults = {key: entry["default"] for key, entry in properties.items() if "default" in entry}
+    assert {*defaults} <= {name.replace("_", "-") for name in asdict(Settings())}
+    for key, default in defaults.items():
+        own = getattr(Settings(), key.replace("-", "_"))
+        assert (list(own) if isinstance(own, tuple) else own) == default, key

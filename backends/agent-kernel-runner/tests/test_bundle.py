@@ -94,6 +94,16 @@ def test_what_is_damaged_is_set_aside_and_made_again(bundle, tmp_path):
     assert len([*tmp_path.glob(".damaged-*")]) == 1
 
 
+@pytest.mark.timeout(120)
+def test_of_all_bundles_only_that_of_this_installation_is_kept(bundle, tmp_path):
+    kept = shutil.copytree(bundle, tmp_path / bundle.name, symlinks=True)
+    for name in ("0123456789abcdef", ".damaged-x", ".making-y"):
+        (tmp_path / name / "lib").mkdir(parents=True)
+    building.forget_others(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".lock", kept.name])
+    assert manifest.faults(kept, thorough=True) == []
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "files": 3}'])
 def test_a_manifest_that_is_none_is_a_fault(tmp_path, content):
     (tmp_path / manifest.NAME).write_text(content)

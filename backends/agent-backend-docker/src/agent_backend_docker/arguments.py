@@ -130,7 +130,8 @@ def host_config(spec: ContainerSpec, settings: Settings) -> Body:
                 "Capabilities": [[*request.capabilities]],
             }
             for request in edits.device_requests
-        ],
+        ]
+        + ([{"Driver": "cdi", "DeviceIDs": [*edits.cdi_names]}] if edits.cdi_names else []),
         "GroupAdd": [*edits.groups],
         "Ulimits": [
             {"Name": name, "Soft": value, "Hard": value} for name, value in edits.rlimits.items()

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from agent_backend_docker import cdi
-from agent_backend_docker.arguments import create_body, refuse_what_cannot_be
 from agent_backend_docker.commits import Commits
 from agent_backend_docker.containers import Containers
 from agent_backend_docker.declaration import EDITS, INFO
@@ -116,9 +115,7 @@ class DockerBackend(ContainerBackend):
 
     def capabilities(self) -> Mapping[str, Support]:
         """Say what this engine can do on this node."""
-        return {**INFO.capabilities, **capabilities_of(self._about)} if self._about else (
-            INFO.capabilities
-        )  # fmt: skip
+        return {**INFO.capabilities, **capabilities_of(self._about)}
 
     def facts(self) -> Mapping[str, str]:
         """Say in words what an operator should know of this engine."""
@@ -126,10 +123,7 @@ class DockerBackend(ContainerBackend):
 
     def paths(self, host: Paths) -> Paths:
         """Say where a container sees these directories: in every one at the same places."""
-        return replace(
-            PLACES, **{key: "" for key in ("scratch", "config", "runner", "run")
-                       if not getattr(host, key)}
-        )  # fmt: skip
+        return Paths(**{key: path and getattr(PLACES, key) for key, path in asdict(host).items()})
 
     # -- images and networks -----------------------------------------------------------------
 
@@ -174,27 +168,17 @@ class DockerBackend(ContainerBackend):
 
     async def create(self, spec: ContainerSpec) -> None:
         """Create a container."""
-        refuse_what_cannot_be(spec.edits, self._settings)
-        if not spec.edits.cdi_names:
-            await self._containers.create(spec, create_body(spec, self._settings))
-            return
-        await self._containers.create(spec, await self._with_devices(spec))
+        edits = await self._resolved(spec.edits)
+        await self._containers.create(replace(spec, edits=edits, env={**spec.env, **edits.env}))
 
-    async def _with_devices(self, spec: ContainerSpec) -> dict[str, Any]:
-        """Ask for devices by their CDI names, or for what the host's CDI files say of them."""
-        names = spec.edits.cdi_names
-        if self._about.get("CDISpecDirs"):
-            body = create_body(spec, self._settings)
-            request = {"Driver": "cdi", "DeviceIDs": [*names]}
-            body["HostConfig"]["DeviceRequests"].append(request)
-            return body
-        found = await asyncio.to_thread(cdi.resolve, names)
-        own = MergedEdits.of("plugins", spec.edits)
-        merged = own | MergedEdits.of("CDI", found)
-        whole = replace(
-            spec, edits=replace(merged.resolve(), cdi_names=()), env={**spec.env, **found.env}
-        )
-        return create_body(whole, self._settings)
+    async def _resolved(self, edits: ContainerEdits) -> ContainerEdits:
+        """Put in the place of CDI names what the host's files say, unless the engine reads them."""
+        if not edits.cdi_names or self._about.get("CDISpecDirs"):
+            return edits
+        directories = self._settings.cdi_spec_dirs
+        found = await asyncio.to_thread(cdi.resolve, edits.cdi_names, directories)
+        merged = MergedEdits.of("plugins", edits) | MergedEdits.of("CDI", found)
+        return replace(merged.resolve(), cdi_names=())
 
     async def start(self, name: str) -> None:
         """Start a created container."""
@@ -239,7 +223,8 @@ class DockerBackend(ContainerBackend):
     async def verify(self, name: str, edits: ContainerEdits) -> Sequence[str]:
         """Compare what the host's kernel says of a container with what was asked."""
         shown, handles = await self._running(name)
-        return await asyncio.to_thread(differences, shown, handles, edits)
+        whole = await self._resolved(edits)
+        return await asyncio.to_thread(differences, shown, handles, whole)
 
     async def _running(self, name: str) -> tuple[Mapping[str, Any], Handles]:
         shown = await self._containers.shown(name)

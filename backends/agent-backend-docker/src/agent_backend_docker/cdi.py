@@ -16,16 +16,13 @@ from typing import Any, Final
 from agent_core.contracts.edits import ContainerEdits, DeviceNode, Mount, Permission
 from agent_core.contracts.errors import Unsupported
 
-DIRECTORIES: Final = ("/etc/cdi", "/var/run/cdi")
-"""Where CDI files are; a file in a later directory wins."""
-
 _LARGEST: Final = 4 << 20
 
 Table = Mapping[str, Any]
 
 
-def resolve(names: Sequence[str], directories: Sequence[str] = DIRECTORIES) -> ContainerEdits:
-    """Find what these devices need, in the files of this host.
+def resolve(names: Sequence[str], directories: Sequence[str]) -> ContainerEdits:
+    """Find what these devices need, in the files of this host; a later directory wins.
 
     Raises:
         Unsupported: when no file has one of them, or it needs a hook.

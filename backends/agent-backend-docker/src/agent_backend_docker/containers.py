@@ -112,14 +112,16 @@ class Containers:
 
     # -- what is done ------------------------------------------------------------------------
 
-    async def create(self, spec: ContainerSpec, body: arguments.Body) -> None:
+    async def create(self, spec: ContainerSpec) -> None:
         """Create a container, or find that it is there; its files and networks are added then.
 
         Raises:
+            Unsupported: when the edits need what no container can have; nothing was taken.
             Conflict: when one of this name was made from another specification.
             ImageNotFound: when the engine does not have the image.
             KernelFailed: when the engine refuses it, with its reason.
         """
+        body = arguments.create_body(spec, self._settings)
         async with self._alone(spec.name):
             try:
                 await self._make(spec, body)

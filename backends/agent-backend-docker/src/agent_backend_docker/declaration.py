@@ -13,6 +13,9 @@ SOCKETS: Final = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podma
 
 LOG_DRIVERS: Final = ("local", "json-file")
 
+CDI_SPEC_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
+"""Where runtimes look for CDI files."""
+
 CAPABILITIES_KEPT: Final = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
@@ -81,6 +84,13 @@ _SCHEMA: Final[Mapping[str, Any]] = _table(
             "items": {"type": "string", "pattern": "^[A-Z_]+$"},
             "default": [],
             "description": "Linux capabilities that kernels have beyond the few that are kept.",
+        },
+        "cdi-spec-dirs": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^/"},
+            "default": list(CDI_SPEC_DIRS),
+            "description": "Where the host's CDI files are, for an engine that reads none; a file "
+            "in a later directory wins.",
         },
         "no-new-privileges": _switch("Whether set-user-ID programs have no effect.", default=True),
         "seccomp-profile": _text("A file with the profile of system calls; without one the "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent_backend_docker.declaration import PIDS_LIMIT, SOCKETS
+from agent_backend_docker.declaration import CDI_SPEC_DIRS, PIDS_LIMIT, SOCKETS
 from agent_core.contracts.errors import InvalidConfig, bullet_list
 
 Table = Mapping[str, Any]
@@ -27,6 +27,7 @@ class Settings:
     network: str = "bridge"
     init: bool = False
     capabilities: tuple[str, ...] = ()
+    cdi_spec_dirs: tuple[str, ...] = CDI_SPEC_DIRS
     no_new_privileges: bool = True
     seccomp: Table | None = None
     runtime: str = ""
@@ -58,8 +59,8 @@ def read_settings(config: Table) -> Settings:
     ]
     if faults:
         raise InvalidConfig(bullet_list(faults), details={"faults": faults})
-    direct = {
-        name: config[key]
+    direct: dict[str, Any] = {
+        name: tuple(config[key]) if isinstance(config[key], list) else config[key]
         for name in Settings.__dataclass_fields__
         if (key := name.replace("_", "-")) in config
     }
@@ -68,7 +69,6 @@ def read_settings(config: Table) -> Settings:
             **direct,
             "socket": _socket(str(config.get("host", ""))),
             "seccomp": seccomp,
-            "capabilities": tuple(config.get("capabilities", ())),
         }
     )
 

@@ -86,7 +86,11 @@ INFO: Final = PluginInfo(
         *("agent.intrinsic", "agent.resource", "agent.delay", "agent.image"),
         *("kernel", "kernel-creation-ctx"),
     ),
-    capabilities={**dict.fromkeys(CAPABILITIES, Support.YES), "processes": Support.NO},
+    capabilities={
+        **dict.fromkeys(CAPABILITIES, Support.YES),
+        "processes": Support.NO,
+        "images.save": Support.NO,  # there is nothing in them
+    },
 )
 
 EDITS: Final[Mapping[str, EditTreatment]] = dict.fromkeys(

@@ -100,6 +100,12 @@ class DefaultRunner(KernelRunner):
                 hint=f"Make room and rights in {directory}, then `agentctl runner build`.",
             ) from exc
 
+    def forget_bundles(self, directory: str) -> None:
+        """Remove the bundles of other installations, and damaged ones."""
+        from agent_kernel_runner.bundle.building import forget_others
+
+        forget_others(Path(directory))
+
     def bundle_faults(self, directory: str, *, thorough: bool = False) -> Sequence[str]:
         """Compare the bundle with its manifest."""
         from agent_kernel_runner.bundle.building import name

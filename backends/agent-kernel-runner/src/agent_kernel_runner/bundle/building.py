@@ -68,6 +68,14 @@ def ensure(directory: Path, *, thorough: bool = False, anew: bool = False) -> Pa
     return place
 
 
+def forget_others(directory: Path) -> None:
+    """Remove every bundle but that of this installation: older ones, and what was set aside."""
+    with _alone(directory):
+        for left in directory.iterdir():
+            if left.is_dir() and left.name != name():
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _fill(bundle: Path) -> None:
     bundle.chmod(0o755)
     for place, source in contents.files():
