@@ -5,6 +5,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from canned import KERNEL_PORT
 
 from agent_core.cli.main import run
 from agent_core.contracts.errors import InsufficientResource, NotFound
@@ -199,19 +200,7 @@ class Services:
         return m.SessionCreated(session_id=session_id or "s1", kernels=tuple(kernels))
 
     async def list_ports(self):
-        return [
-            m.KernelPortRow(
-                kernel_id="k1",
-                session_id="s1",
-                name="web",
-                protocol="http",
-                container_port=8080,
-                host="10.0.0.9",
-                host_port=30001,
-                address="10.0.0.9:30001",
-                tls=True,
-            )
-        ]
+        return [KERNEL_PORT]
 
     async def list_sessions(self, *, include_ended):
         kernel = m.SessionKernel(kernel_id="k1", host="main1", state="RUNNING", reason=None)

@@ -21,6 +21,7 @@ from agent_core.contracts.errors import (
     NotFound,
     ServiceFailed,
 )
+from agent_core.kernels.launching import WORK
 
 from .conftest import notebook_path
 
@@ -61,7 +62,7 @@ def echoed(port):
 
 
 def pid_of(node, kernel):
-    return int(next(node.scratches.glob(f"**/{kernel}/work/server.pid")).read_text())
+    return int(next(node.scratches.glob(f"**/{kernel}/{WORK}/server.pid")).read_text())
 
 
 def is_alive(pid):
@@ -180,7 +181,7 @@ def test_without_any_key_one_is_made_that_the_user_can_fetch(node, tmp_path):
     kernel = node.create(ports="sshd:tcp:2200")
     node.agentctl("services", "start", kernel, "sshd")
     key = tmp_path / "key"
-    key.write_bytes(next(node.scratches.glob(f"**/{kernel}/work/id_container")).read_bytes())
+    key.write_bytes(next(node.scratches.glob(f"**/{kernel}/{WORK}/id_container")).read_bytes())
     key.chmod(0o600)
     assert ssh(key, port_of(node, kernel, "sshd")["host_port"], "true").returncode == 0
     node.destroy(kernel)

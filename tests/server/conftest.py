@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.asyncio
+from canned import KERNEL_PORT
 
 from agent_core.client import AgentClient
 from agent_core.contracts.errors import NotFound
@@ -113,19 +114,7 @@ class Services:
         return m.SessionCreated(session_id=session_id or "s1", kernels=(created,) * len(specs))
 
     async def list_ports(self):
-        return [
-            m.KernelPortRow(
-                kernel_id="k1",
-                session_id="s1",
-                name="web",
-                protocol="http",
-                container_port=8080,
-                host="10.0.0.9",
-                host_port=30001,
-                address="10.0.0.9:30001",
-                tls=True,
-            )
-        ]
+        return [KERNEL_PORT]
 
     async def list_sessions(self, *, include_ended):
         kernel = m.SessionKernel(kernel_id="k1", host="main1", state="RUNNING", reason=None)

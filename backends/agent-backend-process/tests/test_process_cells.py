@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from agent_backend_process.declaration import EDITS
+from cells import Case, outcome_of, printed
 
-from agent_core.contracts.backend import Presence
 from agent_core.contracts.edits import (
     EDIT_FIELDS,
     ConfigFile,
@@ -21,26 +18,13 @@ from agent_core.contracts.edits import (
     DeviceNode,
     DeviceRequest,
     Hook,
-    MergedEdits,
     Mount,
 )
-from agent_core.contracts.errors import Unsupported
-from agent_core.contracts.info import EditOutcome
 from agent_core.testing.backend_bench import at_work
 
 CORES = sorted(os.sched_getaffinity(0))
 MEBIBYTES = 8
 OUTSIDER = "12345"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One edit: what a container prints that has it, and whether this host can tell."""
-
-    value: Callable[[str], Any]
-    script: str = "true"
-    prints: str = ""
-    untellable: str = ""
 
 
 CASES = {
@@ -85,23 +69,6 @@ CASES = {
 """A new field of the edits fails here until it has a case."""
 
 
-async def printed(bench, script, edits):
-    """Run a script in a container with these edits; None when they were refused."""
-    env = MergedEdits.of("acme", edits).environment(bench.setting.env)
-    spec = bench.spec(("/bin/sh", "-c", script), edits=edits, env=env)
-    try:
-        await bench.backend.create(spec)
-    except Unsupported:
-        assert list((bench.setting.state_dir / "containers").iterdir()) == []
-        assert (await bench.inspect(spec)).presence is Presence.ABSENT
-        return None
-    await bench.backend.start(spec.name)
-    await bench.ended(spec)
-    text = await bench.text(spec)
-    await bench.backend.remove(spec.name)
-    return text.strip()
-
-
 @pytest.mark.parametrize("field", EDIT_FIELDS)
 @at_work
 async def test_each_edit_becomes_what_the_table_says(bench, field):
@@ -111,8 +78,9 @@ async def test_each_edit_becomes_what_the_table_says(bench, field):
     without = await printed(bench, case.script, ContainerEdits())
     edited = await printed(bench, case.script, ContainerEdits(**{field: case.value(cwd)}))
 
-    outcome = {None: EditOutcome.REFUSED, without: EditOutcome.WITHOUT_EFFECT}
-    assert outcome.get(edited, EditOutcome.APPLIED) is EDITS[field].outcome
+    assert outcome_of(without, edited) is EDITS[field].outcome
+    if edited is None:
+        assert list((bench.setting.state_dir / "containers").iterdir()) == []
     if edited is not None and case.prints:
         assert edited == case.prints
 
