@@ -81,11 +81,11 @@ async def _arrive(
         ) from exc
     detail = await agent.get_kernel_status(kernel_id)
     progress.catch_up(detail)
-    if row.state != "RUNNING":
-        progress.done("failed")
-        raise failure(detail)
-    progress.done("running")
-    return row
+    if row.state == "RUNNING" or has_run(row):
+        progress.done("running" if row.state == "RUNNING" else f"ended: {row.reason}")
+        return row
+    progress.done("failed")
+    raise failure(detail)
 
 
 async def _follow(
@@ -97,6 +97,11 @@ async def _follow(
             progress.see(item)
             if item.name in _ARRIVED and item.data.get("incarnation", 1) >= incarnation:
                 return
+
+
+def has_run(row: KernelRow) -> bool:
+    """Tell whether a kernel is over since its startup command is, however that ended."""
+    return (row.reason or "").startswith("task-")
 
 
 def failure(detail: KernelDetail) -> KernelFailed:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_core.cli.dotfiles import read_dotfile
-from agent_core.cli.options import AgentGroup, assignment, current
+from agent_core.cli.options import AgentGroup, current
 from agent_core.cli.output import (
     moment,
     plain,
@@ -19,13 +18,21 @@ from agent_core.cli.output import (
     shown,
     size,
 )
+from agent_core.cli.specification import kernel_options, specification
 
 if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
-_PORT_HELP = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
-_DOTFILE_HELP = "A file of yours below the work directory, such as .vimrc=my/vimrc."
 _PORTS = ("name", "protocol", "container_port", "address", "tls")
+_RUNS = {
+    "RUN": "run_id",
+    "MODE": "mode",
+    "STARTED": "started",
+    "TOOK": "took",
+    "STATUS": "status",
+    "EXIT": "exit_code",
+    "CODE": "code",
+}
 _LISTS = ("ports", "grants", "holds", "timings", "usage", "warnings")
 _COLUMNS = {
     "KERNEL": "kernel_id",
@@ -56,49 +63,17 @@ def kernels() -> None:
         agentctl kernels create --image python --slot cpu=1 --slot mem=256m
         agentctl kernels create --image python --slot cuda.shares=0.5 --env KEY=VALUE --no-wait
         agentctl kernels create --image python --port web:http:8080
+        agentctl kernels create --image python --startup-command 'python train.py'
         agentctl kernels create --image python --slot cpu=8 --dry-run
     """,
 )
-@click.option("--image", required=True, help="One of `agentctl images list`.")
-@click.option("--slot", "slots", multiple=True, metavar="SLOT=AMOUNT", help="Such as mem=256m.")
-@click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
-@click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help=_PORT_HELP)
-@click.option("--dotfile", "dotfiles", multiple=True, metavar="PATH=FILE", help=_DOTFILE_HELP)
-@click.option("--pull", type=click.Choice(["missing", "always", "never"]), help="When to pull it.")
-@click.option("--session-id", metavar="ID", help="The session that it belongs to.")
-@click.option("--kernel-id", metavar="ID", help="Its id; the same id twice makes one kernel.")
-@click.option("--scratch-size", metavar="SIZE", help="A bound on its scratch storage.")
+@kernel_options
 @click.option("--wait/--no-wait", default=True, help="Wait until it runs, which is the default.")
 @click.option("--dry-run", is_flag=True, help="Decide what it would get and why; take nothing.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
-def create(
-    *,
-    image: str,
-    slots: tuple[str, ...],
-    environment: tuple[str, ...],
-    ports: tuple[str, ...],
-    dotfiles: tuple[str, ...],
-    pull: str | None,
-    session_id: str | None,
-    kernel_id: str | None,
-    scratch_size: str | None,
-    wait: bool,
-    dry_run: bool,
-    timeout: float | None,
-) -> int:
+def create(*, wait: bool, dry_run: bool, timeout: float | None, **asked: Any) -> int:
     """Create a kernel, and wait until it runs."""
-    asked = {
-        "image": image,
-        "pull": pull,
-        "slots": _amounts(slots),
-        "env": dict(assignment(text, "--env") for text in environment),
-        "session_id": session_id,
-        "kernel_id": kernel_id,
-        "scratch_size": scratch_size,
-        "ports": [*ports] or None,
-        "dotfiles": [read_dotfile(text) for text in dotfiles] or None,
-    }
-    spec = {name: value for name, value in asked.items() if value is not None}
+    spec = specification(asked)
 
     from agent_core.cli.connection import ask
     from agent_core.cli.creating import create_kernel
@@ -113,15 +88,6 @@ def create(
     else:
         click.echo(created["kernel_id"])
     return 0
-
-
-def _amounts(texts: tuple[str, ...]) -> dict[str, str]:
-    amounts: dict[str, str] = {}
-    for slot, amount in (assignment(text, "--slot") for text in texts):
-        if slot in amounts:
-            raise click.BadParameter(f"{slot} is given twice", param_hint="--slot")
-        amounts[slot] = amount
-    return amounts
 
 
 @kernels.command("list", examples="agentctl kernels list --all")
@@ -236,6 +202,40 @@ async def _print_logs(agent: AgentClient, kernel_id: str, *, follow: bool) -> No
                 texts.append(text)
     if current().json and not follow:
         print_json({"kernel_id": kernel_id, "text": "".join(texts)})
+
+
+@kernels.command("runs", examples="agentctl kernels runs KERNEL")
+@click.argument("kernel_id", metavar="ID")
+def list_runs(kernel_id: str) -> None:
+    """List the last runs of a kernel that runs, whoever asked for them; the oldest first."""
+    from agent_core.cli.connection import ask
+
+    rows = [plain(row) for row in ask(lambda agent: agent.list_runs(kernel_id))]
+    if not current().json:
+        rows = [{**row, "started": moment(row["started_at"]), "took": _took(row)} for row in rows]
+    print_rows(rows, _RUNS, empty="nothing was run in it yet")
+
+
+def _took(row: dict[str, Any]) -> str:
+    if row["started_at"] is None or row["ended_at"] is None:
+        return ""
+    return f"{row['ended_at'] - row['started_at']:.3f} s"
+
+
+@kernels.command("wait", examples="agentctl kernels wait KERNEL --timeout 3600")
+@click.argument("kernel_id", metavar="ID")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
+def wait_for(kernel_id: str, *, timeout: float | None) -> int:
+    """Wait until a kernel has ended; the exit code is 0 when its own one is."""
+    from agent_core.cli.connection import ask
+
+    row = ask(lambda agent: agent.wait_kernel(kernel_id, ["TERMINATED"], timeout=timeout))
+    if current().json:
+        print_json(plain(row))
+    else:
+        code = "" if row.exit_code is None else f", exit code {row.exit_code}"
+        click.echo(f"{row.kernel_id}  {row.state} ({row.reason}{code})")
+    return 0 if row.exit_code == 0 else 1
 
 
 @kernels.command("restart", examples="agentctl kernels restart KERNEL")

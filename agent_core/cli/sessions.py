@@ -9,6 +9,7 @@ import click
 
 from agent_core.cli.options import AgentGroup, assignment, current
 from agent_core.cli.output import moment, plain, print_json, print_rows
+from agent_core.cli.specification import specification, startup_options
 
 if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
@@ -41,6 +42,7 @@ def sessions() -> None:
 @click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable.")
 @click.option("--size", type=click.IntRange(1, 256), default=1, help="How many kernels.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE=COUNT", help="Instead of --size.")
+@startup_options
 @click.option("--session-id", metavar="ID", help="Its id; the same id twice makes one session.")
 @click.option("--wait/--no-wait", default=True, help="Wait until all run, which is the default.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds to wait.")
@@ -54,16 +56,21 @@ def create(
     session_id: str | None,
     wait: bool,
     timeout: float | None,
+    startup_command: str | None,
+    startup_timeout: float | None,
+    bootstrap_script: str | None,
 ) -> int:
-    """Create a session of several kernels, all or none, and wait until they run."""
+    """Create a session of several kernels, all or none, and wait until they run.
+
+    The first of them runs the startup command, once all run, and the session ends with it.
+    """
     from agent_core.cli.connection import ask
 
-    spec = {
-        "image": image,
-        "slots": dict(assignment(text, "--slot") for text in slots),
-        "env": dict(assignment(text, "--env") for text in environment),
-    }
+    asked = {"image": image, "slots": slots, "env": environment}
+    spec = specification({**asked, "bootstrap_script": bootstrap_script})
     specs = [{**spec, **each} for each in _places(size, roles)]
+    startup = {"startup_command": startup_command, "startup_timeout": startup_timeout}
+    specs[0] |= specification(startup)
     created = ask(lambda agent: _create(agent, specs, session_id, wait=wait, timeout=timeout))
     if current().json:
         print_json(plain(created))
@@ -92,7 +99,7 @@ async def _create(
     wait: bool,
     timeout: float | None,
 ) -> SessionCreated:
-    from agent_core.cli.creating import failure
+    from agent_core.cli.creating import failure, has_run
 
     created = await agent.create_session(specs, session_id)
     if not wait:
@@ -100,16 +107,15 @@ async def _create(
     rows = await asyncio.gather(
         *(agent.wait_kernel(k.kernel_id, ["RUNNING"], timeout=timeout) for k in created.kernels)
     )
-    failed = [row for row in rows if row.state != "RUNNING"]
+    over = any(map(has_run, rows))
+    failed = [row for row in rows if row.state != "RUNNING" and not over]
     if failed:
         # The one that failed says why; the others only that one did.
         first = min(failed, key=lambda row: row.reason == "session-failed")
         raise failure(await agent.get_kernel_status(first.kernel_id))
-    return created.model_copy(update={"kernels": tuple(map(_running, created.kernels))})
-
-
-def _running(kernel: Any) -> Any:
-    return kernel.model_copy(update={"state": "RUNNING"})
+    states = zip(created.kernels, rows, strict=True)
+    kernels = tuple(each.model_copy(update={"state": row.state}) for each, row in states)
+    return created.model_copy(update={"kernels": kernels})
 
 
 @sessions.command("list", examples="agentctl sessions list --all")

@@ -220,6 +220,10 @@ class AgentClient(Caller):
         params = {"kernel_id": kernel_id, "code": code, "cursor": cursor}
         return (await self.call(methods.COMPLETE_CODE, params)).matches
 
+    async def list_runs(self, kernel_id: str) -> list[c.RunRow]:
+        """List the last runs of a kernel that runs, the oldest first."""
+        return await self.call(methods.LIST_RUNS, {"kernel_id": kernel_id})
+
     async def list_services(self, kernel_id: str) -> list[c.ServiceRow]:
         """List the services of a kernel."""
         return await self.call(methods.LIST_SERVICES, {"kernel_id": kernel_id})

@@ -19,15 +19,16 @@ acknowledges with ``ack {seq}``. What is not acknowledged the runner keeps, outp
 agent to runner: ``hello``, ``ack``, ``credit``, ``execute {run_id, mode, code, options, timeout}``,
 ``input {run_id, text}``, ``interrupt {run_id}``, ``complete {run_id, code, cursor}``, ``cancel
 {run_id}`` (drop a queued run), ``start-service {run_id, name, protocol, host, ports, options,
-timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``.
+timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``, ``history {run_id}``.
 
 runner to agent: ``hello``; ``started {run_id}``, ``output {run_id, stream, text}`` (stream: stdout
 or stderr), ``media {run_id, mime, data, alt, more}``, ``html {run_id, text, alt, more}``,
 ``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, password}``,
 ``step-finished {run_id, step, exit_code}`` (batch: clean, build), ``completions {run_id,
 matches}``, ``service-state {run_id, name, state, exit_code}`` with ``error, message, log`` when it
-was refused, ``services {run_id, services: [{name, state, exit_code}]}``, and last ``finished
-{run_id, status, exit_code}`` with a `RunStatus`.
+was refused, ``services {run_id, services: [{name, state, exit_code}]}``, ``history
+{run_id, runs: [{run_id, mode, code, started_at, ended_at, status, exit_code}]}``, and last
+``finished {run_id, status, exit_code}`` with a `RunStatus`.
 
 Whatever comes from a runner is hostile input: the user's code runs beside it.
 
@@ -80,6 +81,9 @@ In detail:
   is started by the image itself and only waited for.
 - A service is a process group of its own; ``shutdown-service`` ends all of it: SIGTERM, and after
   a grace SIGKILL. It succeeds when the service does not run.
+- ``history`` has at most the last 64 runs, in the order in which they were asked for; a run that
+  waits has not started, and one without a ``status`` has not ended. ``code`` is the beginning of
+  it, at most 60 characters; times are seconds since the epoch by the kernel's clock.
 - The ``state`` of a service is stopped, starting, running or ending; ``exit_code`` is that of one
   that ended by itself. ``services`` has those that were ever asked for. ``error`` is one of
   not-found (nothing says how it is started), bad-definition, invalid (an option), conflict (its
@@ -147,6 +151,8 @@ class LaunchContext:
         runtime_path: The image's interpreter, as the kernel sees it.
         runner_dir: Where the kernel sees what `KernelRunner.bundle` made; empty where it sees the
             host's own files.
+        bootstrap: A script of the user's, as the kernel sees it, that is run to its end before any
+            run or service; empty for none.
     """
 
     kernel_id: str
@@ -157,6 +163,7 @@ class LaunchContext:
     runtime_type: str
     runtime_path: str
     runner_dir: str = ""
+    bootstrap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,29 @@ class ServiceState:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is remembered of one run.
+
+    Attributes:
+        run_id: The run.
+        mode: A `RunMode`.
+        code: How its code begins.
+        started_at: Seconds since the epoch, by the kernel's clock; None while it waits.
+        ended_at: The same, of its end.
+        status: How it ended; None before that.
+        exit_code: Of its code, where there is one to tell.
+    """
+
+    run_id: str
+    mode: str
+    code: str
+    started_at: float | None = None
+    ended_at: float | None = None
+    status: RunStatus | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerContext:
     """The kernel that a code runner is made for, in one of its incarnations.
 
@@ -293,6 +323,10 @@ class CodeRunner(ABC):
     async def complete(self, code: str, cursor: int) -> Sequence[str]:
         """List completions at a position of a text, best first."""
         raise NotImplementedError
+
+    async def history(self) -> Sequence[RunRecord]:
+        """List the last runs in the order in which they were asked for; the default is none."""
+        return ()
 
     async def services(self) -> Sequence[ServiceState]:
         """List the kernel's services; the default is none."""

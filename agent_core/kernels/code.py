@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 
 from agent_core.contracts.runner import ServiceState
+from agent_core.kernels.batch import refuse_own
 from agent_core.kernels.service import KernelService
 from agent_core.wire import content as c
 from agent_core.wire import models as m
@@ -19,7 +21,12 @@ class CodeService:
         self._kernels = kernels
 
     async def execute(self, params: p.ExecuteCode) -> AsyncIterator[m.OutputItem | m.RunResult]:
-        """Run code; yields output and, last, the result. Abandoning the stream interrupts."""
+        """Run code; yields output and, last, the result. Abandoning the stream interrupts.
+
+        Raises:
+            InvalidArgument: when the run's id is one of the agent's own.
+        """
+        refuse_own(params.run_id)
         runs = await self._kernels.runs(params.kernel_id)
         async for item in runs.execute(params):
             yield item
@@ -38,6 +45,11 @@ class CodeService:
         """List completions at the cursor."""
         runs = await self._kernels.runs(kernel_id)
         return await runs.complete(f"complete-{uuid.uuid4().hex[:12]}", code, cursor)
+
+    async def runs(self, kernel_id: str) -> Sequence[c.RunRow]:
+        """List the last runs of a kernel, whoever asked for them, the oldest first."""
+        runs = await self._kernels.runs(kernel_id)
+        return [c.RunRow(**asdict(record)) for record in await runs.history()]
 
     async def services(self, kernel_id: str) -> Sequence[c.ServiceRow]:
         """List the services of a kernel."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from agent_core import clock
 from agent_core.events.bus import EventBus
-from agent_core.kernels.states import EVENTS, KernelState, check_transition
+from agent_core.kernels.startup import COMMAND as STARTUP
+from agent_core.kernels.states import EVENTS, OUTCOMES, KernelState, Reason, check_transition
 from agent_core.ledger import Commit, EventRow, HoldRow, HoldState, KernelRow, Ledger, Transaction
 
 PREPARING: Final = Commit("kernel-preparing", "a create is accepted, its slots are reserved")
@@ -169,22 +170,22 @@ class Journal:
     ) -> None:
         began = time.perf_counter()
 
-        def work(tx: Transaction) -> EventRow | None:
+        def work(tx: Transaction) -> list[EventRow]:
             if row is not None:
                 tx.put_kernel(row)
             if mark is not None:
                 tx.mark_holds(self.row.kernel_id, mark)
             tx.put_holds(put)
             tx.drop_holds(drop)
-            return _tell(tx, row, *tell) if row is not None and tell is not None else None
+            return [*_told(tx, row, *tell)] if row is not None and tell is not None else []
 
         known, self._known = self._known, None
-        event = await self._ledger.write(commit, work)
+        told = await self._ledger.write(commit, work)
         if known is not None:
             self._known = _changed(known, put, drop, mark)
         self.ledger_seconds += time.perf_counter() - began
-        if event is not None:
-            self._bus.published([event])
+        if told:
+            self._bus.published(told)
 
 
 async def begin(
@@ -210,15 +211,26 @@ def _changed(
     return known
 
 
+def _told(
+    tx: Transaction, row: KernelRow, old: KernelState | None, new: KernelState
+) -> Iterator[EventRow]:
+    """Tell a change, and with the end of a batch how that came out: by its transaction once."""
+    yield _tell(tx, row, old, new)
+    if new is KernelState.TERMINATING and row.spec.get(STARTUP):
+        data = {"incarnation": row.incarnation, **_end_of(row)}
+        ended_well = row.reason == Reason.TASK_FINISHED
+        yield tx.add_event(OUTCOMES[ended_well], clock.wall(), **_whose(row), data=data)
+
+
 def _tell(tx: Transaction, row: KernelRow, old: KernelState | None, new: KernelState) -> EventRow:
-    data: dict[str, Any] = {"from": old, "to": new, "incarnation": row.incarnation}
-    for name in ("reason", "message", "exit_code"):
-        if getattr(row, name) is not None:
-            data[name] = getattr(row, name)
-    return tx.add_event(
-        EVENTS[new],
-        clock.wall(),
-        kernel_id=row.kernel_id,
-        session_id=row.session_id,
-        data=data,
-    )
+    data = {"from": old, "to": new, "incarnation": row.incarnation, **_end_of(row)}
+    return tx.add_event(EVENTS[new], clock.wall(), **_whose(row), data=data)
+
+
+def _whose(row: KernelRow) -> dict[str, str]:
+    return {"kernel_id": row.kernel_id, "session_id": row.session_id}
+
+
+def _end_of(row: KernelRow) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in ("reason", "message", "exit_code")}
+    return {name: value for name, value in values.items() if value is not None}

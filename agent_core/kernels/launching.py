@@ -11,6 +11,7 @@ from agent_core.contracts.errors import InternalError
 from agent_core.contracts.runner import Launch, LaunchContext
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.services import Services
+from agent_core.kernels.startup import BOOTSTRAP
 
 WORK, CONFIG = "work", "config"
 """The user's directory of a scratch, and the agent's."""
@@ -62,16 +63,20 @@ def own_edits(build: Assembly, seen: Paths) -> ContainerEdits:
 def launch_of(services: Services, build: Assembly, paths: Paths) -> Launch:
     """Say what is started in the container; nothing where the backend brings its own runner."""
     if services.runner is None:
+        if build.spec.startup.bootstrap:
+            build.warnings.append("bootstrap_script: the runner of this backend runs none")
         return Launch(argv=())
     labels = build.image.labels if build.image else {}
+    work = str(Path(paths.scratch) / WORK)
     context = LaunchContext(
         kernel_id=build.spec.kernel_id,
         incarnation=build.incarnation,
         run_dir=paths.run,
-        work_dir=str(Path(paths.scratch) / WORK),
+        work_dir=work,
         state_dir=str(Path(paths.config) / RESULTS),
         runtime_type=labels.get(RUNTIME_TYPE, "shell"),
         runtime_path=labels.get(RUNTIME_PATH, "/bin/sh"),
         runner_dir=paths.runner,
+        bootstrap=f"{work}/{BOOTSTRAP}" if build.spec.startup.bootstrap else "",
     )
     return services.runner.launch(context)

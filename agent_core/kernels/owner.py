@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -13,6 +13,7 @@ from agent_core import clock
 from agent_core.contracts.backend import ExitStatus
 from agent_core.contracts.errors import AgentError, LedgerFailed, RunnerUnavailable, WrongState
 from agent_core.kernels.assembly import Assembly, container_name
+from agent_core.kernels.batch import startup_of
 from agent_core.kernels.building import Building, StepFailed
 from agent_core.kernels.giving_back import GivingBack
 from agent_core.kernels.intents import Ending
@@ -38,6 +39,9 @@ class Register(Protocol):
 
     def ended(self, owner: Owner) -> None:
         """Hear that the kernel is TERMINATED, durably; told again after a failure."""
+
+    def together(self, owner: Owner) -> Callable[[], Awaitable[None]]:
+        """Return what waits until no other kernel of the session is being created any more."""
 
 
 class Owner:
@@ -137,7 +141,7 @@ class Owner:
                 await self._build()
             while self.journal.state in (KernelState.RUNNING, KernelState.RESTARTING):
                 if self.journal.state is KernelState.RUNNING:
-                    await self._restart_or_end()
+                    await self._serve()
                 else:
                     await self._build_anew()
         except StepFailed as failed:
@@ -171,6 +175,14 @@ class Owner:
             first = self.build.incarnation == 1
             reason = Reason.FAILED_TO_START if first else Reason.FAILED_TO_RESTART
             raise StepFailed(Ending(reason, why)) from exc
+
+    async def _serve(self) -> None:
+        """Let it run until it ends or is restarted, and its startup command as long as that."""
+        pauses = self._services.settings.pauses()
+        together = self._register.together(self)
+        async with startup_of(self.build, together, self.post, pauses):
+            while self.journal.state is KernelState.RUNNING:
+                await self._restart_or_end()
 
     # ---- the next incarnation ----
 

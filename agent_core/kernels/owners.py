@@ -212,15 +212,29 @@ class Owners:
         self._by_container.pop(before, None)
         self._by_container[owner.journal.row.container or ""] = owner
 
+    def together(self, owner: Owner) -> Callable[[], Awaitable[None]]:
+        """Return what waits until no other kernel of the session is being created any more."""
+
+        async def wait() -> None:
+            others = self.of_session(owner.journal.row.session_id)
+            for other in others:
+                while other is not owner and other.journal.state is KernelState.PREPARING:
+                    await other.changed()
+
+        return wait
+
     def ending(self, owner: Owner) -> None:
-        """End a session whose kernel never ran: it was never whole."""
-        row = owner.journal.row
-        if row.reason not in NEVER_WHOLE or owner.build.spec.cluster.alone:
+        """End a session whose kernel never ran, as it never was whole, or whose batch is over."""
+        row, spec = owner.journal.row, owner.build.spec
+        if spec.cluster.alone or not (row.reason in NEVER_WHOLE or spec.startup.command):
             return
-        message = f"kernel {row.kernel_id} of session {row.session_id} could not be created"
+        reason, what = Reason.SESSION_ENDED, "has ended, and with it the startup command"
+        if row.reason in NEVER_WHOLE:
+            reason, what = Reason.SESSION_FAILED, "could not be created"
+        message = f"kernel {row.kernel_id} of session {row.session_id} {what}"
         for other in self.of_session(row.session_id):
             if other is not owner:
-                other.post(Ending(Reason.SESSION_FAILED, message))
+                other.post(Ending(reason, message))
 
     def ended(self, owner: Owner) -> None:
         """Forget a kernel that has ended; its owner may still give something back."""

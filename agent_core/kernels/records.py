@@ -14,6 +14,8 @@ from agent_core.ledger import HoldRow, HoldState, KernelRow
 
 VERSION: Final = 2
 _OWN: Final = ("kernel_id", "session_id", "incarnation", "created_at", "spec_digest", "container")
+_SECRET: Final = ("env", "dotfiles", "bootstrap_script")
+"""What was asked for that may hold secrets; files that it became are in the scratch."""
 _REBUILT: Final = "the ledger was lost, and this kernel was found again by its container's record"
 _ENV_LOST: Final = "the values of the environment that was asked for are not known any more: {}"
 
@@ -31,7 +33,7 @@ class Remembered(NamedTuple):
 
 def record_of(row: KernelRow, holds: Sequence[HoldRow]) -> dict[str, Any]:
     """Write the record of a kernel that holds all it needs for its container."""
-    spec = {name: value for name, value in row.spec.items() if name != "env"}
+    spec = {name: value for name, value in row.spec.items() if name not in _SECRET}
     return {
         "version": VERSION,
         **{name: getattr(row, name) for name in _OWN},

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent_core.contracts.errors import Conflict, InvalidSpec, NotFound
 from agent_core.kernels.cluster import MOST, Cluster, arranged, is_role, read_cluster
+from agent_core.kernels.startup import COMMAND
 from agent_core.ledger import KernelRow
 from agent_core.wire import models as m
 
@@ -41,6 +42,8 @@ def place(session_id: str, specs: Sequence[Mapping[str, Any]]) -> list[Mapping[s
         for name in ("session_id", "cluster")
         if name in spec
     ]
+    if sum(bool(spec.get(COMMAND)) for spec in specs) > 1:
+        faults.append(f"kernels: more than one has a {COMMAND}, and a session ends with it")
     if faults:
         raise InvalidSpec("; ".join(faults), details={"faults": faults})
     places = arranged(roles)

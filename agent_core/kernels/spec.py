@@ -16,6 +16,8 @@ from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
 from agent_core.kernels.cluster import ALONE, Cluster, read_cluster
 from agent_core.kernels.dotfiles import Dotfile, read_dotfiles
 from agent_core.kernels.service_ports import ServicePort, read_services
+from agent_core.kernels.startup import BOOTSTRAP, NOTHING, Startup, read_startup
+from agent_core.kernels.startup import FIELDS as STARTUP_FIELDS
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -24,7 +26,7 @@ _ENV_BOUND: Final = 256 << 10
 PULLS: Final = ("missing", "always", "never")
 """When an image is pulled: when it is not here, at each create, or not at all."""
 
-_LATER: Final = ("ports", "cluster", "pull", "dotfiles")
+_LATER: Final = ("ports", "cluster", "pull", "dotfiles", *STARTUP_FIELDS)
 
 LONGEST_ENTRY: Final = (128 << 10) - 1
 """The most bytes of ``NAME=value``: Linux starts no process with a longer one."""
@@ -40,6 +42,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "ports": "services to publish, as tables or as text such as jupyter:http:8080",
     "cluster": "its place in a session of several kernels: role, index, and all hosts",
     "dotfiles": "files below the work directory at its start: tables of path, data and perm",
+    **STARTUP_FIELDS,
 }
 """Every field of a specification and what it means."""
 
@@ -58,6 +61,7 @@ class KernelSpec:
     cluster: Cluster = ALONE
     pull: str = PULLS[0]
     dotfiles: tuple[Dotfile, ...] = ()
+    startup: Startup = NOTHING
 
     def to_data(self) -> dict[str, Any]:
         """Render as plain JSON data; what is not asked for is left out where it came later."""
@@ -70,7 +74,7 @@ class KernelSpec:
             data["pull"] = self.pull
         if self.dotfiles:
             data["dotfiles"] = [file.to_data() for file in self.dotfiles]
-        return data
+        return {**data, **self.startup.to_data()}
 
     @property
     def digest(self) -> str:
@@ -143,6 +147,7 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         cluster=_cluster(data, faults),
         pull=_pull(data, faults),
         dotfiles=_dotfiles(data, faults),
+        startup=_startup(data, faults),
     )
 
 
@@ -197,7 +202,16 @@ def _dotfiles(data: Mapping[str, Any], faults: Faults) -> tuple[Dotfile, ...]:
     files, wrong = read_dotfiles(data.get("dotfiles"))
     for fault in wrong:
         faults.add(f"dotfiles: {fault}")
+    if data.get("bootstrap_script") is not None and any(file.path == BOOTSTRAP for file in files):
+        faults.add(f"dotfiles: {BOOTSTRAP} is where the bootstrap_script is")
     return files
+
+
+def _startup(data: Mapping[str, Any], faults: Faults) -> Startup:
+    startup, wrong = read_startup(data)
+    for fault in wrong:
+        faults.add(fault)
+    return startup
 
 
 def _strings(data: Mapping[str, Any], name: str, faults: Faults) -> dict[str, str]:

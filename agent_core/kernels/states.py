@@ -44,6 +44,12 @@ EVENTS: Final[Mapping[KernelState, str]] = {
 }
 """The name of the event that tells each state."""
 
+OUTCOMES: Final[Mapping[bool, str]] = {
+    True: events.SESSION_SUCCESS.name,
+    False: events.SESSION_FAILURE.name,
+}
+"""The name of the event that tells the end of a batch, by whether its command ended well."""
+
 
 class Reason(StrEnum):
     """Why a kernel ended."""
@@ -51,6 +57,11 @@ class Reason(StrEnum):
     USER_REQUESTED = "user-requested"
     SELF_TERMINATED = "self-terminated"
     OOM = "oom"
+    TASK_FINISHED = "task-finished"
+    TASK_FAILED = "task-failed"
+    TASK_TIMEOUT = "task-timeout"
+    TASK_CANCELLED = "task-cancelled"
+    SESSION_ENDED = "session-ended"
     FAILED_TO_CREATE = "failed-to-create"
     FAILED_TO_START = "failed-to-start"
     FAILED_TO_RESTART = "failed-to-restart"
@@ -64,6 +75,11 @@ REASON_MEANINGS: Final[Mapping[Reason, str]] = {
     Reason.USER_REQUESTED: "somebody asked for it",
     Reason.SELF_TERMINATED: "its main process ended by itself or was killed from inside",
     Reason.OOM: "it used more memory than it was given",
+    Reason.TASK_FINISHED: "its startup command ended well: exit code 0",
+    Reason.TASK_FAILED: "its startup command ended with another exit code, or died",
+    Reason.TASK_TIMEOUT: "its startup command ran longer than it may",
+    Reason.TASK_CANCELLED: "its startup command was interrupted",
+    Reason.SESSION_ENDED: "the kernel with its session's startup command has ended",
     Reason.FAILED_TO_CREATE: "a step before the container's start failed",
     Reason.FAILED_TO_START: "the container or its runner did not start",
     Reason.FAILED_TO_RESTART: "a step of its restart failed",

@@ -136,8 +136,12 @@ def _code(code: Code) -> dict[str, Handler]:
         matches = await code.complete(params.kernel_id, params.code, params.cursor)
         return m.Completions(matches=list(matches))
 
+    def list_runs(params: p.KernelParams) -> object:
+        return code.runs(params.kernel_id)
+
     return {
         "execute_code": code.execute,
+        "list_runs": list_runs,
         "send_input": send_input,
         "interrupt_kernel": interrupt,
         "complete_code": complete,

@@ -164,6 +164,10 @@ class Code(Protocol):
         """List completions at the cursor."""
         ...
 
+    async def runs(self, kernel_id: str) -> Sequence[c.RunRow]:
+        """List the last runs of a kernel."""
+        ...
+
     async def services(self, kernel_id: str) -> Sequence[c.ServiceRow]:
         """List the services of a kernel."""
         ...

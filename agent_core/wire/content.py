@@ -148,6 +148,22 @@ class ServiceRow(Model):
     exit_code: int | None = None
 
 
+class RunRow(Model):
+    """One run of a kernel: how its code begins, when it ran, and how it ended.
+
+    Times are seconds since the epoch by the kernel's clock; a run that waits has not started, and
+    one without a ``status`` has not ended.
+    """
+
+    run_id: str
+    mode: str
+    code: str
+    started_at: float | None = None
+    ended_at: float | None = None
+    status: str | None = None
+    exit_code: int | None = None
+
+
 class CallBackend(Params):
     """Parameters of call_backend: one of the backend's own commands, with plain data."""
 

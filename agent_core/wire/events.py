@@ -32,6 +32,12 @@ _TRANSITION: Final[Mapping[str, str]] = {
     "message": "the reason in words, where there is more to say",
     "exit_code": "how its container ended, where that was seen",
 }
+_OUTCOME: Final[Mapping[str, str]] = {
+    "incarnation": "that of the kernel with the startup command",
+    "reason": "why that kernel ends; see [reasons](kernel-states.md#reasons)",
+    "message": "the reason in words",
+    "exit_code": "that of the startup command, or of the container where only that was seen",
+}
 _OF_PLUGIN: Final[Mapping[str, str]] = {
     "plugin": "its name",
     "kind": "its kind",
@@ -50,6 +56,16 @@ KERNEL_TERMINATING: Final = EventKind(
 )
 KERNEL_TERMINATED: Final = EventKind(
     "kernel.terminated", "no process of it exists any more", _TRANSITION
+)
+SESSION_SUCCESS: Final = EventKind(
+    "session.success",
+    "the startup command of a batch session ended with exit code 0; told once",
+    _OUTCOME,
+)
+SESSION_FAILURE: Final = EventKind(
+    "session.failure",
+    "a batch session ends without that its startup command ended well; told once",
+    _OUTCOME,
 )
 PLUGIN_DOWN: Final = EventKind(
     "plugin.down",
@@ -103,6 +119,8 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         KERNEL_RESTARTING,
         KERNEL_TERMINATING,
         KERNEL_TERMINATED,
+        SESSION_SUCCESS,
+        SESSION_FAILURE,
         PLUGIN_DOWN,
         PLUGIN_QUARANTINED,
         PLUGIN_READY,

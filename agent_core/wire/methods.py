@@ -250,6 +250,13 @@ INTERRUPT_KERNEL = _one(
 COMPLETE_CODE = _one(
     "complete_code", _OPERATE, p.CompleteCode, m.Completions, "List completions at the cursor."
 )
+LIST_RUNS = _list(
+    "list_runs",
+    _READ,
+    _KERNEL,
+    c.RunRow,
+    "List the last runs of a kernel that runs, whoever asked for them, the oldest first.",
+)
 LIST_SERVICES = _list(
     "list_services", _READ, _KERNEL, c.ServiceRow, "List the services of a kernel."
 )

@@ -74,14 +74,18 @@ def test_what_is_in_a_dotfile_is_not_shown_with_it():
     assert "s3cret" not in repr(Dotfile(".netrc", "s3cret"))
 
 
+def spec_with(dotfiles):
+    return read_spec({"image": "i", "kernel_id": "k", "dotfiles": dotfiles}, Faults())
+
+
 def test_a_link_out_of_the_work_directory_is_not_followed_and_the_rest_is_put(tmp_path):
     outside, inside = tmp_path / "outside", tmp_path / "work"
     outside.mkdir()
     inside.mkdir()
     (inside / ".jupyter").symlink_to(outside)
     (inside / ".vimrc").symlink_to(outside / "vimrc")
-    files, _ = read_dotfiles([DEEP, {"path": ".vimrc", "data": "x"}, RC])
-    said = list(put_home(inside, files, None, OWN))
+    wanted = spec_with([DEEP, {"path": ".vimrc", "data": "x"}, RC])
+    said = list(put_home(inside, wanted, None, OWN))
     assert [*outside.iterdir()] == []
     assert (inside / ".bashrc").read_text() == RC["data"]
     assert len(said) == 1
@@ -89,8 +93,8 @@ def test_a_link_out_of_the_work_directory_is_not_followed_and_the_rest_is_put(tm
 
 
 def test_keys_lie_where_ssh_finds_them_and_a_callers_own_come_first(tmp_path):
-    files, _ = read_dotfiles([{"path": ".ssh/authorized_keys", "data": "mine\n", "perm": "600"}])
-    assert list(put_home(tmp_path, files, PAIR, OWN)) == []
+    keys = {"path": ".ssh/authorized_keys", "data": "mine\n", "perm": "600"}
+    assert list(put_home(tmp_path, spec_with([keys]), PAIR, OWN)) == []
     assert (tmp_path / ".ssh/id_rsa").read_text() == PAIR.private_key
     assert mode_of(tmp_path / ".ssh/id_rsa") == 0o600
     assert (tmp_path / ".ssh/authorized_keys").read_text() == "mine\n"

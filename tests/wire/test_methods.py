@@ -41,6 +41,7 @@ def test_the_table_has_every_method_under_its_own_name():
         "send_input",
         "interrupt_kernel",
         "complete_code",
+        "list_runs",
         "list_services",
         "start_service",
         "shutdown_service",

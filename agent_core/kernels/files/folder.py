@@ -21,8 +21,8 @@ PUT = Effect("config-file", "a file of a kernel's config or work directory takes
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
-OPEN, PRIVATE = 0o644, 0o600
-"""Modes of files: for everybody in the kernel, and for its owner alone."""
+OPEN, PRIVATE, PROGRAM = 0o644, 0o600, 0o700
+"""Modes of files: for everybody in the kernel, for its owner alone, and for it to be run."""
 
 
 @dataclass(frozen=True, slots=True)

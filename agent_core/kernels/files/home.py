@@ -1,4 +1,4 @@
-"""What a kernel's work directory has at its start: dotfiles, and its session's SSH keys."""
+"""What a kernel's work directory has at its start: the caller's files, and SSH keys."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent_core.kernels.dotfiles import Dotfile
-from agent_core.kernels.files.folder import PRIVATE, File, put_files
+from agent_core.kernels.files.folder import PRIVATE, PROGRAM, File, put_files
 from agent_core.kernels.key_pairs import KeyPair
+from agent_core.kernels.spec import KernelSpec
+from agent_core.kernels.startup import BOOTSTRAP, Startup
 from agent_core.kernels.user import User
 
 
-def put_home(
-    work: Path, dotfiles: tuple[Dotfile, ...], pair: KeyPair | None, user: User
-) -> Iterator[str]:
+def put_home(work: Path, spec: KernelSpec, pair: KeyPair | None, user: User) -> Iterator[str]:
     """Put those that are not there yet, so that a restart keeps what the user made of them.
 
     Yields:
         Why one of them is not there; the kernel starts without it.
     """
-    for file in [*_dotfiles(dotfiles), *_keys(pair)]:
+    for file in [*_dotfiles(spec.dotfiles), *_bootstrap(spec.startup), *_keys(pair)]:
         try:
             put_files(work, [file], user)
         except OSError as exc:
@@ -29,6 +29,11 @@ def put_home(
 def _dotfiles(dotfiles: tuple[Dotfile, ...]) -> Iterator[File]:
     for file in dotfiles:
         yield File(file.path, file.data.encode(), file.perm, first=True)
+
+
+def _bootstrap(startup: Startup) -> Iterator[File]:
+    if startup.bootstrap:
+        yield File(BOOTSTRAP, startup.bootstrap.encode(), PROGRAM, first=True)
 
 
 def _keys(pair: KeyPair | None) -> Iterator[File]:

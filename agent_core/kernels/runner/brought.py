@@ -16,7 +16,7 @@ from agent_core.contracts.errors import (
     PluginTimeout,
     RunnerUnavailable,
 )
-from agent_core.contracts.runner import CodeRunner, Run, RunMode, RunStatus, ServiceState
+from agent_core.contracts.runner import CodeRunner, Run, RunMode, RunRecord, RunStatus, ServiceState
 from agent_core.kernels.runner.messages import read_report
 from agent_core.kernels.runner.waiting import OVERRUN
 from agent_core.wire.models import OutputItem, RunResult
@@ -202,6 +202,14 @@ class BroughtRuns:
         await self.wait_ready(_CALL_DEADLINE)
         which = run_id or next(iter(self._running), None)
         await self._ask(self._runner.interrupt(which), "interrupt")
+
+    async def history(self) -> Sequence[RunRecord]:
+        """List the last runs that were asked for."""
+        await self.wait_ready(_CALL_DEADLINE)
+        found = await self._ask(self._runner.history(), "history")
+        if not all(isinstance(record, RunRecord) for record in found):
+            raise self._broken("history", "it told something that is no RunRecord")
+        return found
 
     async def services(self) -> Sequence[ServiceState]:
         """List the kernel's services."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from agent_core.contracts.errors import AgentError
-from agent_core.contracts.runner import ServiceState
+from agent_core.contracts.runner import RunRecord, ServiceState
 from agent_core.wire.models import OutputItem, RunResult
 from agent_core.wire.params import ExecuteCode
 
@@ -50,6 +50,9 @@ class Execution(Protocol):
 
     async def interrupt(self, run_id: str | None) -> None:
         """Interrupt a run, by default the one under way."""
+
+    async def history(self) -> Sequence[RunRecord]:
+        """List the last runs that were asked for, the oldest first."""
 
     async def services(self) -> Sequence[ServiceState]:
         """List the kernel's services."""

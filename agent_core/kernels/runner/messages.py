@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent_core.contracts.errors import MalformedFrame
-from agent_core.contracts.runner import MAX_FRAME, RunStatus
+from agent_core.contracts.runner import MAX_FRAME, RunRecord, RunStatus
 from agent_core.contracts.versions import RUNNER_PROTOCOL
+from agent_core.kernels.runner import fields
+from agent_core.kernels.runner.past import read_history
 from agent_core.wire.models import OutputItem
 
 _PREFIX: Final = 4
@@ -54,7 +56,7 @@ class ServiceSaid:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A numbered message: an output item, what is said of services, or the end of a run."""
+    """A numbered message: an output item, the end of a run, or an answer to something else."""
 
     seq: int
     run_id: str
@@ -64,6 +66,12 @@ class Report:
     cost: int = 0
     """Bytes of credit that it used."""
     services: tuple[ServiceSaid, ...] | None = None
+    history: tuple[RunRecord, ...] | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers something that is no run."""
+        return self.services is not None or self.history is not None
 
     @property
     def weight(self) -> int:
@@ -73,6 +81,7 @@ class Report:
         item = self.item
         words = [] if item is None else [item.prompt or "", *(item.matches or ())]
         words += [each.message + each.log for each in self.services or ()]
+        words += [each.code for each in self.history or ()]
         return _OVERHEAD + self.cost + sum(map(len, words)) + 64 * len(words)
 
 
@@ -132,10 +141,10 @@ def read_hello(message: Mapping[str, Any]) -> Hello:
     if not isinstance(runs, list) or len(runs) > _RUNS_BOUND:
         raise MalformedFrame(f"runs: not a list of at most {_RUNS_BOUND} ids")
     return Hello(
-        _text(message, "kernel_id", 64),
-        _integer(message, "incarnation"),
-        _integer(message, "pid"),
-        _text(message, "stream", 64) if "stream" in message else "",
+        fields.text(message, "kernel_id", 64),
+        fields.integer(message, "incarnation"),
+        fields.integer(message, "pid"),
+        fields.text(message, "stream", 64) if "stream" in message else "",
         frozenset(run for run in runs if isinstance(run, str)),
     )
 
@@ -150,7 +159,7 @@ def read_report(message: Mapping[str, Any]) -> Report | None:
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:
         return None
-    return reader(_integer(message, "seq"), _text(message, "run_id", 64), message)
+    return reader(fields.integer(message, "seq"), fields.text(message, "run_id", 64), message)
 
 
 def _started(seq: int, run_id: str, _message: Mapping[str, Any]) -> Report:
@@ -158,29 +167,29 @@ def _started(seq: int, run_id: str, _message: Mapping[str, Any]) -> Report:
 
 
 def _output(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    text = _text(message, "text", MAX_FRAME)
-    stream = _one_of(message, "stream", _STREAMS)
+    text = fields.text(message, "text", MAX_FRAME)
+    stream = fields.one_of(message, "stream", _STREAMS)
     item = OutputItem(kind="output", stream=stream, text=text)
     return Report(seq, run_id, item, cost=_bytes_of(text))
 
 
 def _media(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    mime = _text(message, "mime", 200)
+    mime = fields.text(message, "mime", 200)
     if not _MIME.fullmatch(mime):
         raise MalformedFrame("mime: not a type and subtype")
-    data = _text(message, "data", MAX_FRAME)
+    data = fields.text(message, "data", MAX_FRAME)
     item = OutputItem(kind="media", mime=mime, data=data, alt=_alt(message), more=_more(message))
     return Report(seq, run_id, item, cost=_bytes_of(data, item.alt))
 
 
 def _html(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    text = _text(message, "text", MAX_FRAME)
+    text = fields.text(message, "text", MAX_FRAME)
     item = OutputItem(kind="html", text=text, alt=_alt(message), more=_more(message))
     return Report(seq, run_id, item, cost=_bytes_of(text, item.alt))
 
 
 def _alt(message: Mapping[str, Any]) -> str | None:
-    return _text(message, "alt", MAX_FRAME) or None if "alt" in message else None
+    return fields.text(message, "alt", MAX_FRAME) or None if "alt" in message else None
 
 
 def _more(message: Mapping[str, Any]) -> bool | None:
@@ -192,13 +201,13 @@ def _bytes_of(*texts: str | None) -> int:
 
 
 def _truncated(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    return Report(seq, run_id, OutputItem(kind="truncated", bytes=_count(message, "bytes")))
+    return Report(seq, run_id, OutputItem(kind="truncated", bytes=fields.count(message, "bytes")))
 
 
 def _waiting_input(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     item = OutputItem(
         kind="waiting-input",
-        prompt=_text(message, "prompt", 64 << 10),
+        prompt=fields.text(message, "prompt", 64 << 10),
         password=message.get("password") is True,
     )
     return Report(seq, run_id, item)
@@ -207,8 +216,8 @@ def _waiting_input(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
 def _step_finished(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     item = OutputItem(
         kind="step-finished",
-        step=_one_of(message, "step", _STEPS),
-        exit_code=_integer(message, "exit_code"),
+        step=fields.one_of(message, "step", _STEPS),
+        exit_code=fields.integer(message, "exit_code"),
     )
     return Report(seq, run_id, item)
 
@@ -221,18 +230,18 @@ def _completions(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
 
 
 def _finished(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
-    status = _one_of(message, "status", frozenset(RunStatus))
+    status = fields.one_of(message, "status", frozenset(RunStatus))
     code = message.get("exit_code")
-    exit_code = None if code is None else _integer(message, "exit_code")
+    exit_code = None if code is None else fields.integer(message, "exit_code")
     return Report(seq, run_id, None, RunStatus(status), exit_code)
 
 
 def _service_state(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     said = replace(
         _service_said(message),
-        error=_text(message, "error", 64) if "error" in message else "",
-        message=_text(message, "message", _WORDS_BOUND) if "message" in message else "",
-        log=_text(message, "log", _WORDS_BOUND) if "log" in message else "",
+        error=fields.text(message, "error", 64) if "error" in message else "",
+        message=fields.text(message, "message", _WORDS_BOUND) if "message" in message else "",
+        log=fields.text(message, "log", _WORDS_BOUND) if "log" in message else "",
     )
     return Report(seq, run_id, None, services=(said,))
 
@@ -247,8 +256,14 @@ def _services(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
 
 
 def _service_said(row: Mapping[str, Any]) -> ServiceSaid:
-    code = None if row.get("exit_code") is None else _integer(row, "exit_code")
-    return ServiceSaid(_text(row, "name", 64), _one_of(row, "state", _SERVICE_STATES), code)
+    code = None if row.get("exit_code") is None else fields.integer(row, "exit_code")
+    return ServiceSaid(
+        fields.text(row, "name", 64), fields.one_of(row, "state", _SERVICE_STATES), code
+    )
+
+
+def _history(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    return Report(seq, run_id, None, history=read_history(message))
 
 
 _READERS: Final = {
@@ -262,34 +277,6 @@ _READERS: Final = {
     "completions": _completions,
     "service-state": _service_state,
     "services": _services,
+    "history": _history,
     "finished": _finished,
 }
-
-
-def _text(message: Mapping[str, Any], name: str, bound: int) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or len(value) > bound:
-        raise MalformedFrame(f"{name}: not a string of at most {bound} characters")
-    # A lone surrogate in JSON would break every encoder further on.
-    return value.encode("utf-8", "replace").decode()
-
-
-def _integer(message: Mapping[str, Any], name: str) -> int:
-    value = message.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 1 << 53:
-        raise MalformedFrame(f"{name}: not a whole number")
-    return value
-
-
-def _count(message: Mapping[str, Any], name: str) -> int:
-    value = _integer(message, name)
-    if value < 0:
-        raise MalformedFrame(f"{name}: less than nothing")
-    return value
-
-
-def _one_of(message: Mapping[str, Any], name: str, known: frozenset[Any]) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or value not in known:
-        raise MalformedFrame(f"{name}: none of {', '.join(sorted(known))}")
-    return value

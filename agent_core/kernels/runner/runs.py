@@ -15,7 +15,7 @@ from agent_core.contracts.errors import (
     KernelFailed,
     RunnerUnavailable,
 )
-from agent_core.contracts.runner import RunStatus, ServiceState
+from agent_core.contracts.runner import RunRecord, RunStatus, ServiceState
 from agent_core.kernels.published import ServicePlace
 from agent_core.kernels.runner.kernel_services import KernelServices
 from agent_core.kernels.runner.link import RunnerLink
@@ -26,6 +26,7 @@ from agent_core.wire.params import ExecuteCode
 
 _RECONNECT_DEADLINE = 10.0
 _COMPLETION_DEADLINE = 5.0
+_HISTORY_DEADLINE = 5.0
 
 
 class Runs:
@@ -82,6 +83,17 @@ class Runs:
         """Wait until the runner is connected; see `RunnerLink.wait_connected`."""
         await self.link.wait_connected(timeout)
 
+    async def history(self) -> Sequence[RunRecord]:
+        """List the last runs that were asked for, the oldest first.
+
+        Raises:
+            RunnerUnavailable: when the runner does not answer in time.
+        """
+        report = await self._ask({"type": "history"}, _HISTORY_DEADLINE)
+        if report.history is None:
+            raise RunnerUnavailable(f"the runner of kernel {self.kernel_id} tells no history")
+        return report.history
+
     async def services(self) -> Sequence[ServiceState]:
         """List what the kernel publishes, and whether it was started."""
         return await self._services.list()
@@ -120,7 +132,7 @@ class Runs:
         exchange = self._exchange(WaitingRun(message, params.timeout))
         async with contextlib.aclosing(exchange) as reports:
             async for report in reports:
-                if report.services is None:
+                if not report.answers:
                     yield report.item or _result(report)
 
     async def complete(self, run_id: str, code: str, cursor: int) -> list[str]:
@@ -253,7 +265,7 @@ def _result(report: Report) -> RunResult:
 def _ends(run: WaitingRun, report: Report) -> bool:
     """Say whether a report is the last of what was asked; a run has no completions."""
     if run.asks in ("execute", "complete"):
-        ended = report.item is None and report.services is None
+        ended = report.item is None and not report.answers
         return ended or (run.asks == "complete" and _completes(report))
     return True
 

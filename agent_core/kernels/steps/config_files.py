@@ -133,6 +133,6 @@ def _put(build: Assembly, directory: Path, pair: _Pair, user: User) -> None:
         put_files(directory, files_of(build, keys), user)
         work = directory.parent / WORK
         user.own(directory, directory / RESULTS, work)
-        build.warnings += put_home(work, build.spec.dotfiles, keys, user)
+        build.warnings += put_home(work, build.spec, keys, user)
     except OSError as exc:
         raise KernelFailed(f"cannot write the config files: {exc}") from exc

@@ -37,9 +37,12 @@ def test_a_message_longer_than_a_frame_is_refused():
         encode({"type": "test", "text": "x" * MAX_FRAME})
 
 
-def test_what_has_no_place_in_json_is_refused():
-    with pytest.raises(FrameError, match="float"):
-        encode({"type": "test", "value": 1.5})
+@pytest.mark.parametrize(
+    ("value", "name"), [(float("nan"), "float"), (float("-inf"), "float"), (b"x", "bytes")]
+)
+def test_what_has_no_place_in_json_is_refused(value, name):
+    with pytest.raises(FrameError, match=name):
+        encode({"type": "test", "value": value})
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ _SCHEMA: Final = {
             "exclusiveMinimum": 0,
             "default": 3.0,
             "description": "Seconds that code has to react to an interrupt before it is killed.",
-        }
+        },
+        "bootstrap-timeout": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 600.0,
+            "description": "Seconds that the bootstrap script of a kernel may run.",
+        },
     },
 }
 
@@ -45,10 +51,12 @@ class DefaultRunner(KernelRunner):
 
     def __init__(self) -> None:
         self._grace = 3.0
+        self._bootstrap_timeout = 600.0
 
     def open(self, config: Mapping[str, Any]) -> None:
-        """Take ``interrupt-grace`` from the configuration."""
+        """Take the times from the configuration."""
         self._grace = float(config.get("interrupt-grace", 3.0))
+        self._bootstrap_timeout = float(config.get("bootstrap-timeout", 600.0))
 
     def launch(self, context: LaunchContext) -> Launch:
         """Say how to start the runner in a kernel.
@@ -63,7 +71,12 @@ class DefaultRunner(KernelRunner):
                 hint=f"Use an image whose runtime type is one of {', '.join(RUNTIME_TYPES)}.",
             )
         kind = "shell" if context.runtime_type == "app" else context.runtime_type
-        settings = {**asdict(context), "runtime_type": kind, "interrupt_grace": self._grace}
+        settings = {
+            **asdict(context),
+            "runtime_type": kind,
+            "interrupt_grace": self._grace,
+            "bootstrap_timeout": self._bootstrap_timeout,
+        }
         words = (f"{name}={value}" for name, value in settings.items())
         python, daemon = self._programs(context.runner_dir)
         # Isolated and without site: no package and no variable of the image reaches the daemon.

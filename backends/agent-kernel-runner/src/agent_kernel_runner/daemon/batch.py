@@ -6,6 +6,7 @@ import os
 import signal
 
 from agent_kernel_runner.daemon.executor import INTERRUPTED, NORMAL, Executor, exit_code
+from agent_kernel_runner.daemon.process import shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Batch(Executor):
         self._capture = capture
         self._settings = settings
         self._report = report
-        self._shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+        self._shell = shell()
         self._steps: list[tuple[str, str]] = []
         self._process: Process | None = None
         self._stopped = False

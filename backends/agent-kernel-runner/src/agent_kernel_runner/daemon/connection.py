@@ -28,6 +28,9 @@ LAST_BACKOFF = 1.0
 HELLO_DEADLINE = 10.0
 """Seconds within which whoever accepts must say hello."""
 
+PATIENCE = 5.0
+"""Seconds that an agent may be away before the kernel's log says so."""
+
 _SOCKET_NAME = "runner.sock"
 _WRITE_AHEAD = 1 << 18
 
@@ -53,6 +56,7 @@ class Connection:
         self._stream = os.urandom(8).hex()
         self._channel: Channel | None = None
         self._deadline: Timer | None = None
+        self._absence: Timer | None = None
         self._backoff = FIRST_BACKOFF
         outbox.on_added = self._pump
 
@@ -95,8 +99,14 @@ class Connection:
         self._backoff = min(2 * self._backoff, LAST_BACKOFF)
 
     def _lost(self, reason: str) -> None:
-        note(f"the connection to the agent was lost: {reason}")
+        if self._absence is None:
+            self._absence = self._loop.call_later(PATIENCE, lambda: self._missed(reason))
         self._ended()
+
+    def _missed(self, reason: str) -> None:
+        """Say that the agent stays away; at each end of a kernel, and restart, it goes for good."""
+        self._absence = None
+        note(f"the connection to the agent was lost: {reason}")
 
     def _drop(self, reason: str) -> None:
         note(f"the connection to the agent was dropped: {reason}")
@@ -134,6 +144,9 @@ class Connection:
             return
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
         self._backoff = FIRST_BACKOFF
         self._outbox.connect(_count(hello.get("acked")))
         self._pump()

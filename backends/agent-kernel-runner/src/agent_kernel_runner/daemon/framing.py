@@ -17,6 +17,7 @@ MAX_CONTROL_FRAME = 8 << 20
 """Bytes of the longest JSON text for an interpreter: code may grow by being escaped."""
 
 _HEADER = 4
+_INFINITE = float("inf")
 
 
 class FrameError(Exception):
@@ -44,6 +45,8 @@ def _render(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return int.__repr__(value)
+    if isinstance(value, float) and abs(value) < _INFINITE:
+        return float.__repr__(value)
     if isinstance(value, dict):
         items = (f"{_render(str(key))}:{_render(item)}" for key, item in value.items())
         return "{" + ",".join(items) + "}"

@@ -19,6 +19,11 @@ CONTROL_FD = 3
 _DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM)
 
 
+def shell() -> str:
+    """Name the image's shell for commands."""
+    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+
+
 class Process:
     """A running child, the leader of its process group.
 

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from agent_kernel_runner.daemon.services import Services
     from agent_kernel_runner.jupyter.executor import Jupyter
 
+    Handler = Callable[[dict[str, Any]], None]
+
 _HIDDEN = "\x01D_"
 """How the launcher of a bundle makes names of ``LD_`` begin."""
 
 END_GRACE = 0.5
 """Seconds that children have to end by themselves when the daemon is told to."""
 
-_ABOUT_SERVICES = ("start-service", "shutdown-service", "services")
+_CHANGING_SERVICES = ("start-service", "shutdown-service")
+_ABOUT_SERVICES = (*_CHANGING_SERVICES, "services")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -86,12 +89,25 @@ def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None
     outbox.on_room = resume
     batch = Batch(processes, capture, settings, runs)
     handle = _on_services(loop, outbox, processes, settings)
-    runs.serve(capture, {QUERY: query, BATCH: batch}, dict.fromkeys(_ABOUT_SERVICES, handle))
+    handlers = dict.fromkeys(_ABOUT_SERVICES, handle)
+    if settings.bootstrap:
+        handlers |= _bootstrap(loop, processes, settings, runs, handle)
+    runs.serve(capture, {QUERY: query, BATCH: batch}, handlers)
 
 
-def _on_services(
-    loop: Loop, outbox: Outbox, processes: Processes, settings: Settings
-) -> Callable[[dict[str, Any]], None]:
+def _bootstrap(
+    loop: Loop, processes: Processes, settings: Settings, runs: Runs, handle: Handler
+) -> dict[str, Handler]:
+    """Begin with the user's script; runs, and what changes services, wait for its end."""
+    from agent_kernel_runner.daemon.bootstrap import Bootstrap
+
+    runs.hold()
+    script = Bootstrap(loop, processes, settings, runs.release)
+    script.begin()
+    return dict.fromkeys(_CHANGING_SERVICES, script.after(handle))
+
+
+def _on_services(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
     """Handle what is asked about services, most of whose code a kernel without any never loads."""
     made: list[Services] = []
 
@@ -120,6 +136,8 @@ def _query(loop: Loop, processes: Processes, settings: Settings, runs: Runs) -> 
 
         return Shell(processes, settings, runs)
     interpreter = _interpreter(loop, processes, settings, runs)
+    if settings.bootstrap:
+        return interpreter  # what the script prepares may be for it
     try:
         interpreter.launch()
     except OSError as exc:

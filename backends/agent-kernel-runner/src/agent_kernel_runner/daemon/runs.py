@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from agent_kernel_runner.daemon.executor import BATCH, DIED, NORMAL, QUERY, Executor, Run
+from agent_kernel_runner.daemon.history import History
 from agent_kernel_runner.daemon.journal import note, record
 from agent_kernel_runner.daemon.requests import BadRequest, parse_completion, parse_run
 from agent_kernel_runner.daemon.results import is_run_id
@@ -49,11 +50,13 @@ class Runs:
         self._queue: deque[Run] = deque()
         self._current: Run | None = None
         self._clearing = False
+        self._on_hold = False
         self._ending = False
         self._stopping = ""
         self._timers: list[Timer] = []
         self._ended: OrderedDict[str, Ending] = OrderedDict()
         self._unacked = set(results.ids())
+        self._history = History()
         outbox.on_acked = self._acked
 
     def serve(
@@ -79,6 +82,15 @@ class Runs:
             else:
                 self._tell(run_id, ending)
 
+    def hold(self) -> None:
+        """Let runs wait until `release` is called."""
+        self._on_hold = True
+
+    def release(self) -> None:
+        """Begin with what waits."""
+        self._on_hold = False
+        self._advance()
+
     def unacknowledged(self) -> list[str]:
         """List the runs of whose end the agent does not know yet."""
         running = [run.run_id for run in (self._current, *self._queue) if run is not None]
@@ -94,6 +106,7 @@ class Runs:
             "interrupt": self._interrupt,
             "complete": self._complete,
             "cancel": self._cancel,
+            "history": self._tell_history,
         }
         handler = handlers.get(message["type"], self._others.get(message["type"]))
         if handler is None:
@@ -119,6 +132,7 @@ class Runs:
             self._refuse(run.run_id, f"{QUEUE_LIMIT} runs are waiting already")
         else:
             self._queue.append(run)
+            self._history.accepted(run)
             self._advance()
 
     def _refuse(self, run_id: object, reason: str) -> None:
@@ -152,6 +166,9 @@ class Runs:
         request_id, code, cursor = parse_completion(message)
         self._executors[QUERY].complete(request_id, code, cursor, self)
 
+    def _tell_history(self, message: dict[str, Any]) -> None:
+        self._outbox.add("history", run_id=str(message.get("run_id")), runs=self._history.rows())
+
     def _is_current(self, message: dict[str, Any]) -> bool:
         return self._current is not None and message.get("run_id") == self._current.run_id
 
@@ -162,7 +179,7 @@ class Runs:
         return self._executors[mode]
 
     def _advance(self) -> None:
-        if self._current is None and self._queue and not self._clearing:
+        if self._current is None and self._queue and not (self._clearing or self._on_hold):
             self._clearing = True
             self._loop.call_later(0, self._clear)
 
@@ -177,6 +194,7 @@ class Runs:
             return
         run = self._current = self._queue.popleft()
         self._capture.prepare()
+        self._history.began(run)
         self._outbox.add("started", run_id=run.run_id)
         if run.timeout is not None:
             self._timers.append(self._loop.call_later(run.timeout, lambda: self._stop(TIMEOUT)))
@@ -213,6 +231,7 @@ class Runs:
         self._advance()
 
     def _settle(self, run: Run, ending: Ending) -> None:
+        self._history.ended(run, *ending)
         if run.mode == BATCH:
             self._results.save(run.run_id, *ending)
         self._tell(run.run_id, ending)

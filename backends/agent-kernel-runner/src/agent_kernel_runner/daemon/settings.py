@@ -22,10 +22,14 @@ class Settings:
         runtime_type: ``python`` or ``shell``.
         runtime_path: The image's interpreter.
         runner_dir: The bundle that the daemon was started from; empty when it was from none.
+        bootstrap: A script that is run before anything else; empty for none.
+        bootstrap_timeout: Seconds that it may run.
         interrupt_grace: Seconds that code has to react to an interrupt.
     """
 
     __slots__ = (
+        "bootstrap",
+        "bootstrap_timeout",
         "incarnation",
         "interrupt_grace",
         "kernel_id",
@@ -48,4 +52,6 @@ class Settings:
         self.runtime_type = values["runtime_type"]
         self.runtime_path = values["runtime_path"]
         self.runner_dir = values.get("runner_dir", "")
+        self.bootstrap = values.get("bootstrap", "")
+        self.bootstrap_timeout = float(values["bootstrap_timeout"])
         self.interrupt_grace = float(values["interrupt_grace"])
