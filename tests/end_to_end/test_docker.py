@@ -406,3 +406,34 @@ def test_files_are_moved_and_a_container_becomes_an_image(docker, engine, tmp_pa
     assert node.run(kernel, "cat /tmp/kept")[0] == "kept\n"
     node.destroy(kernel)
     assert Path(tmp_path / "in.bin").exists()
+
+
+def test_a_batch_of_two_containers_ends_while_no_agent_is_there_and_is_told_once(docker):
+    node = docker()
+    node.start()
+    spec = {"image": BUSYBOX, "slots": {"mem": "64m"}}
+    # The other side of the session is named, reached and ready before the command begins.
+    command = "nslookup sub1 && cat prepared; until [ -e go ]; do sleep 0.1; done; exit 6"
+    first = {**spec, "startup_command": command, "bootstrap_script": "echo ready > prepared\n"}
+    created = node.ask("create_session", [first, spec])
+    kernels = [kernel.kernel_id for kernel in created.kernels]
+
+    async def read(agent):
+        async for item in agent.get_logs(kernels[0], follow=True):
+            if b"ready" in item.data:
+                return
+
+    for kernel in kernels:
+        node.ask("wait_kernel", kernel, ["RUNNING"], timeout=DEADLINE)
+    node.talk(read)
+    node.end(signal.SIGKILL)
+    [prepared] = Path(node.scratches).glob("*/work/prepared")
+    prepared.with_name("go").touch()
+    node.start()
+    assert [node.ended(kernel).reason for kernel in kernels] == ["task-failed", "session-ended"]
+    told = [event for event in node.events() if event.name.startswith("session.")]
+    assert [(e.name, e.kernel_id, e.data["exit_code"]) for e in told] == [
+        ("session.failure", kernels[0], 6)
+    ]
+    assert "ready" in node.agentctl("kernels", "logs", kernels[0])
+    node.nothing_is_left()
