@@ -70,6 +70,7 @@ async def _adopt_known(services: Services, owners: Owners) -> list[str]:
         log.info("kernels found", kernels=len(left), running=len(running))
     for row in left:
         faults.extend(await _adopt(services, owners, row, seen, held.get(row.kernel_id, ())))
+    await owners.end_sessions()
     return faults
 
 

@@ -17,8 +17,9 @@ from agent_core.kernels.owner import Owner
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.runner.making import make_execution
 from agent_core.kernels.services import Services
+from agent_core.kernels.sessions import end_of_session
 from agent_core.kernels.spec import Faults, read_spec
-from agent_core.kernels.states import NEVER_WHOLE, KernelState, Reason
+from agent_core.kernels.states import KernelState
 from agent_core.kernels.steps import make_steps
 from agent_core.kernels.telling import tell_allocations
 from agent_core.ledger import KernelRow
@@ -224,17 +225,26 @@ class Owners:
         return wait
 
     def ending(self, owner: Owner) -> None:
-        """End a session whose kernel never ran, as it never was whole, or whose batch is over."""
-        row, spec = owner.journal.row, owner.build.spec
-        if spec.cluster.alone or not (row.reason in NEVER_WHOLE or spec.startup.command):
-            return
-        reason, what = Reason.SESSION_ENDED, "has ended, and with it the startup command"
-        if row.reason in NEVER_WHOLE:
-            reason, what = Reason.SESSION_FAILED, "could not be created"
-        message = f"kernel {row.kernel_id} of session {row.session_id} {what}"
-        for other in self.of_session(row.session_id):
-            if other is not owner:
-                other.post(Ending(reason, message))
+        """End the others of its session, where it was never whole or its batch is over."""
+        row = owner.journal.row
+        if not owner.build.spec.cluster.alone:
+            self._end_session(row, self.of_session(row.session_id))
+
+    async def end_sessions(self) -> None:
+        """End what is left of sessions that an earlier agent has begun to end."""
+        for session_id, owners in [*self._by_session.items()]:
+            left = [o for o in owners.values() if not o.build.spec.cluster.alone]
+            for row in await self._session(session_id) if left else ():
+                self._end_session(row, left)
+
+    async def _session(self, session_id: str) -> Sequence[KernelRow]:
+        return await self._services.ledger.read(lambda tx: tx.kernels_of(session_id))
+
+    def _end_session(self, row: KernelRow, owners: Iterable[Owner]) -> None:
+        ending = end_of_session(row)
+        for owner in owners:
+            if ending is not None and owner.kernel_id != row.kernel_id:
+                owner.post(ending)
 
     def ended(self, owner: Owner) -> None:
         """Forget a kernel that has ended; its owner may still give something back."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from agent_core.contracts.errors import Conflict, InvalidSpec, NotFound
 from agent_core.kernels.cluster import MOST, Cluster, arranged, is_role, read_cluster
+from agent_core.kernels.intents import Ending
 from agent_core.kernels.startup import COMMAND
+from agent_core.kernels.states import NEVER_WHOLE, KernelState, Reason
 from agent_core.ledger import KernelRow
 from agent_core.wire import models as m
 
@@ -83,6 +85,18 @@ def _session(session_id: str, rows: Sequence[KernelRow]) -> m.SessionRow:
             for row in rows
         ),
     )
+
+
+def end_of_session(row: KernelRow) -> Ending | None:
+    """Say how the other kernels of a session end when this one does; None when they go on."""
+    what = f"kernel {row.kernel_id} of session {row.session_id}"
+    if row.state not in (KernelState.TERMINATING, KernelState.TERMINATED):
+        return None
+    if row.reason in NEVER_WHOLE:
+        return Ending(Reason.SESSION_FAILED, f"{what} could not be created")
+    if row.spec.get(COMMAND):
+        return Ending(Reason.SESSION_ENDED, f"{what} has ended, and with it the startup command")
+    return None
 
 
 def no_session(session_id: str) -> NotFound:

@@ -1,6 +1,7 @@
 """Sessions of several kernels: all or none, and what they share goes with the last of them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from agent_core.contracts.errors import (
     WrongState,
 )
 from agent_core.kernels.cluster import arranged, read_cluster
+from agent_core.kernels.journal import TERMINATED
 
 from .conftest import SLOTS
 
@@ -357,3 +359,33 @@ def test_every_kernel_has_a_host_of_its_own_and_reads_back_its_place(roles):
     assert len({place.host for place in places}) == len(roles)
     assert all(place.hosts == tuple(each.host for each in places) for place in places)
     assert all(read_cluster(place.to_data()) == (place, []) for place in places)
+
+
+def test_a_session_ends_with_the_batch_of_one_of_its_kernels(live):
+    async def body(world):
+        first, *others = specs()
+        await world.kernels.create_session("s", [{**first, "startup_command": "true"}, *others])
+        for kernel_id in KERNELS:
+            await world.kernels.wait(kernel_id, ["RUNNING"])
+        await world.kernels.destroy("s-main1", "tired")
+        assert await ended(world) == ["tired", "session-ended", "session-ended"]
+        await clean(world)
+
+    live(body)
+
+
+def test_a_session_whose_batch_ended_in_the_last_moment_of_an_agent_is_ended_by_the_next(live):
+    async def body(world):
+        first, *others = specs()
+        await world.kernels.create_session("s", [{**first, "startup_command": "true"}, *others])
+        for kernel_id in KERNELS:
+            await world.kernels.wait(kernel_id, ["RUNNING"])
+        row = world.owners.get("s-main1").journal.row
+        over = replace(row, state="TERMINATED", reason="task-finished", ended_at=9.0)
+        await world.ledger.write(TERMINATED, lambda tx: tx.put_kernel(over))
+        await world.crash()
+        await world.start()
+        assert await ended(world) == ["task-finished", "session-ended", "session-ended"]
+        await clean(world, KERNELS[1:])  # the first one's end was written by hand
+
+    live(body)
