@@ -350,6 +350,35 @@ def test_the_kernels_of_a_session_reach_each_other_by_name(docker):
     node.nothing_is_left()
 
 
+def test_a_session_on_an_overlay_of_a_swarm_and_without_one_it_is_refused_in_words(
+    docker, own_engine
+):
+    mine = own_engine()
+    node = docker(on=mine, **{"swarm-enabled": True})
+    node.start()
+    spec = {"image": BUSYBOX, "slots": {"mem": "16m"}}
+    refused = [each.kernel_id for each in node.ask("create_session", [spec, spec]).kernels]
+    for kernel in refused:
+        node.ended(kernel)
+    said = [str(node.ask("get_kernel_status", kernel).message) for kernel in refused]
+    assert any("this engine is in no swarm (Run `docker swarm init`" in each for each in said)
+    mine.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    session = node.ask("create_session", [spec, spec])
+    main, sub = (each.kernel_id for each in session.kernels)
+    for kernel in (main, sub):
+        row = node.ask("wait_kernel", kernel, ["RUNNING"], timeout=DEADLINE)
+        assert row.state == "RUNNING", row
+    overlays = ("network", "ls", "--filter", "driver=overlay", "--format", "{{.Name}}")
+    [_, made] = sorted(mine.docker(*overlays).split(), key=lambda name: name != "ingress")
+    assert made.startswith(f"d-{session.session_id}-")
+    assert node.run(sub, "nslookup main1 >/dev/null && hostname")[0] == "sub1\n"
+    node.ask("destroy_session", session.session_id)
+    for kernel in (main, sub):
+        node.ended(kernel)
+    assert mine.docker(*overlays).split() == ["ingress"]
+    node.nothing_is_left()
+
+
 def test_kernels_run_as_the_configured_user_who_owns_what_is_theirs(docker):
     node = docker()
     user = "[container]\nkernel-uid = 1234\nkernel-gid = 2345\n"

@@ -168,8 +168,13 @@ class DockerBackend(ContainerBackend):
 
     async def create(self, spec: ContainerSpec) -> None:
         """Create a container."""
-        edits = await self._resolved(spec.edits)
+        edits = await self._spelled(spec.edits)
         await self._containers.create(replace(spec, edits=edits, env={**spec.env, **edits.env}))
+
+    async def _spelled(self, edits: ContainerEdits) -> ContainerEdits:
+        """Say everything as this engine understands it."""
+        whole = await self._resolved(edits)
+        return replace(whole, networks=tuple(map(self._networks.called, whole.networks)))
 
     async def _resolved(self, edits: ContainerEdits) -> ContainerEdits:
         """Put in the place of CDI names what the host's files say, unless the engine reads them."""
@@ -223,7 +228,7 @@ class DockerBackend(ContainerBackend):
     async def verify(self, name: str, edits: ContainerEdits) -> Sequence[str]:
         """Compare what the host's kernel says of a container with what was asked."""
         shown, handles = await self._running(name)
-        whole = await self._resolved(edits)
+        whole = await self._spelled(edits)
         return await asyncio.to_thread(differences, shown, handles, whole)
 
     async def _running(self, name: str) -> tuple[Mapping[str, Any], Handles]:
