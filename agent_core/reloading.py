@@ -168,6 +168,7 @@ def renewed(settings: Settings, config: AgentConfig) -> Settings:
         commit_timeout=api.commit_timeout,
         push_timeout=api.push_timeout,
         cores=cores_of(config),
+        debug_runners=debug.kernel_runner,
         log_kernel_config=debug.log_kernel_config,
         log_alloc_map=debug.log_alloc_map,
         log_backend_events=debug.log_docker_events,

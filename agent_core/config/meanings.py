@@ -156,6 +156,7 @@ MEANINGS: Final[Mapping[str, str]] = {
         "leave containers that have ended to be looked at: they are told of as held by nobody, and "
         "`agentctl leaks --fix` removes those that are older than `stranger-grace`"
     ),
+    "debug.kernel-runner": "note in each new kernel's log what its runner hears and says",
     "debug.log-kernel-config": "log what each kernel's container is made of, secrets masked",
     "debug.coredump.enabled": (
         "let kernels write core files, and keep those that are in a kernel's working directory at "
@@ -194,7 +195,6 @@ LATER: Final[Mapping[str, str]] = {
     "agent.utilization-metric.process.interval": "how often",
     "container.stats-type": "the one statistics plugin to load",
     "resource.reserved-disk": "how much disk is kept from kernels",
-    "debug.kernel-runner": "the kernel runner's own debug output",
     "debug.enhanced-aiomonitor-task-info": "tell where each task of the agent was begun",
     "debug.log-stats": "log what is measured",
     "debug.log-heartbeats": "log the heartbeats to the manager",

@@ -321,6 +321,7 @@ class DebugSection(Section):
 
     enabled: bool = False
     asyncio: bool = False
+    kernel_runner: bool = False
     log_events: bool = False
     log_docker_events: bool = False
     log_kernel_config: bool = False

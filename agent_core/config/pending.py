@@ -108,7 +108,6 @@ class LaterResource(Section):
 class LaterDebug(Section):
     """Aids for developers: ``[debug]``."""
 
-    kernel_runner: bool = False
     enhanced_aiomonitor_task_info: bool = False
     log_stats: bool = False
     log_heartbeats: bool = False
@@ -227,7 +226,6 @@ ASKING: Final = "services for kernels"
 NETWORKS: Final = "network plugins"
 CLUSTER: Final = "joining a cluster"
 HTTP: Final = "the HTTP services"
-RUNNER: Final = "a later kernel runner"
 STATISTICS: Final = "statistics"
 STORAGE: Final = "storage"
 TELEMETRY: Final = "telemetry"
@@ -258,7 +256,6 @@ FEATURES: Final[Mapping[KeyPath, str]] = {
     ("container", "stats-type"): STATISTICS,
     ("resource", "reserved-disk"): STORAGE,
     ("debug", "enhanced-aiomonitor-task-info"): HTTP,
-    ("debug", "kernel-runner"): RUNNER,
     ("debug", "log-stats"): STATISTICS,
     ("debug", "log-heartbeats"): CLUSTER,
     ("debug", "heartbeat-interval"): CLUSTER,

@@ -32,6 +32,7 @@ LIVE: Final[frozenset[KeyPath]] = frozenset(
         ("api", "push-timeout"),
         ("debug", "enabled"),
         ("debug", "asyncio"),
+        ("debug", "kernel-runner"),
         ("debug", "log-events"),
         ("debug", "log-docker-events"),
         ("debug", "skip-container-deletion"),

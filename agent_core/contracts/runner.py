@@ -153,6 +153,7 @@ class LaunchContext:
             host's own files.
         bootstrap: A script of the user's, as the kernel sees it, that is run to its end before any
             run or service; empty for none.
+        debug: Whether the runner notes in the kernel's log what it hears and says.
     """
 
     kernel_id: str
@@ -164,6 +165,7 @@ class LaunchContext:
     runtime_path: str
     runner_dir: str = ""
     bootstrap: str = ""
+    debug: bool = False
 
 
 @dataclass(frozen=True, slots=True)

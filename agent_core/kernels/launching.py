@@ -78,5 +78,6 @@ def launch_of(services: Services, build: Assembly, paths: Paths) -> Launch:
         runtime_path=labels.get(RUNTIME_PATH, "/bin/sh"),
         runner_dir=paths.runner,
         bootstrap=f"{work}/{BOOTSTRAP}" if build.spec.startup.bootstrap else "",
+        debug=services.settings.debug_runners,
     )
     return services.runner.launch(context)

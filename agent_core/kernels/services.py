@@ -51,6 +51,7 @@ class Settings:
         commit_timeout: Seconds that making a container into an image may take, or None.
         push_timeout: Seconds that sending an image to its registry may take, or None.
         cores: What is done with core files; None where kernels may write none for us.
+        debug_runners: Whether runners note what they hear and say in the kernel's log.
         log_kernel_config: Whether what each container is made of is logged.
         log_alloc_map: Whether what is granted of the devices is logged at each change.
         log_backend_events: Whether each event of the backend is logged.
@@ -78,6 +79,7 @@ class Settings:
     commit_timeout: float | None = 600.0
     push_timeout: float | None = None
     cores: Cores | None = None
+    debug_runners: bool = False
     log_kernel_config: bool = False
     log_alloc_map: bool = False
     log_backend_events: bool = False

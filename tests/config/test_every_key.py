@@ -169,6 +169,7 @@ CONSUMED: dict[str, tuple[str, Any, Any]] = {
     ),
     "kernel-lifecycles.stranger-grace": ("5", lambda c: settings(c).stranger_grace, 5),
     "debug.coredump.enabled": ("true", lambda c: settings(c).cores is not None, True),
+    "debug.kernel-runner": ("true", lambda c: settings(c).debug_runners, True),
     "debug.log-kernel-config": ("true", lambda c: settings(c).log_kernel_config, True),
     "debug.log-alloc-map": ("true", lambda c: settings(c).log_alloc_map, True),
     "debug.skip-container-deletion": ("true", lambda c: settings(c).keep_ended, True),

@@ -1,9 +1,11 @@
 """The conversation with the agent: lost, garbled, slow, and taken up again without loss."""
 
 import os
+import re
 import signal
 import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,17 @@ def test_an_interpreter_ends_with_its_daemon(kernel, is_alive, wait_until):
     pid = kernel.interpreter()
     kernel.kill()
     wait_until(lambda: not is_alive(pid))
+
+
+def test_a_runner_that_is_debugged_notes_what_it_hears_and_says_and_nothing_of_the_code(
+    make_kernel,
+):
+    kernel = make_kernel()
+    kernel.context = replace(kernel.context, debug=True)
+    agent = kernel.up().agent
+    assert agent.run("print('s3cr' + 'et')", run_id="r1")[2] == "s3cret\n"
+    journal = kernel.journal()
+    assert "[runner] heard execute run_id='r1' mode='query'" in journal
+    assert re.search(r"\[runner\] said output run_id='r1' seq=\d+ stream='stdout' of \d+", journal)
+    assert re.search(r"\[runner\] said finished run_id='r1' .*exit_code=0 of \d+ bytes", journal)
+    assert "s3cr'" not in journal

@@ -12,7 +12,7 @@ from agent_kernel_runner.daemon.journal import note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from socket import socket
     from typing import Any, cast
 
@@ -33,6 +33,8 @@ PATIENCE = 5.0
 
 _SOCKET_NAME = "runner.sock"
 _WRITE_AHEAD = 1 << 18
+_ABOUT = ("run_id", "seq", "mode", "stream", "status", "exit_code", "name", "state", "bytes")
+_LONGEST_SUMMARY = 300
 
 
 class Connection:
@@ -126,6 +128,8 @@ class Connection:
 
     def _received(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if self._settings.debug:
+            note(f"heard {_summary(message)}")
         if kind == "hello":
             self._greeted(message)
         elif not self._outbox.connected:
@@ -157,8 +161,16 @@ class Connection:
             frame = self._outbox.next_frame()
             if frame is None:
                 return
+            if self._settings.debug:
+                note(f"said {_summary(self._outbox.said())} of {len(frame)} bytes")
             channel.send(frame)
             channel = self._channel
+
+
+def _summary(message: Mapping[str, Any]) -> str:
+    """Name a message and whom it is about, but nothing of what the user wrote."""
+    about = [f"{key}={message[key]!r}" for key in _ABOUT if key in message]
+    return " ".join([str(message["type"]), *about])[:_LONGEST_SUMMARY]
 
 
 def _count(value: object) -> int:

@@ -8,7 +8,7 @@ from agent_kernel_runner.daemon.framing import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 OUTPUT_BOUND = 4 << 20
@@ -183,6 +183,11 @@ class Outbox:
     def _forget(self, message: Message) -> None:
         self._held -= message.cost
         self.on_acked(message.fields)
+
+    def said(self) -> Mapping[str, Any]:
+        """Return what the last frame was about, and its number."""
+        message = self._sent[-1]
+        return {**message.fields, "seq": message.seq}
 
     def next_frame(self) -> bytes | None:
         """Return the next frame to send, None when there is none or credit is missing."""

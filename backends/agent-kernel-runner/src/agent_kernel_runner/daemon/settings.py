@@ -24,12 +24,14 @@ class Settings:
         runner_dir: The bundle that the daemon was started from; empty when it was from none.
         bootstrap: A script that is run before anything else; empty for none.
         bootstrap_timeout: Seconds that it may run.
+        debug: Whether what is heard and said is noted in the kernel's log.
         interrupt_grace: Seconds that code has to react to an interrupt.
     """
 
     __slots__ = (
         "bootstrap",
         "bootstrap_timeout",
+        "debug",
         "incarnation",
         "interrupt_grace",
         "kernel_id",
@@ -54,4 +56,5 @@ class Settings:
         self.runner_dir = values.get("runner_dir", "")
         self.bootstrap = values.get("bootstrap", "")
         self.bootstrap_timeout = float(values["bootstrap_timeout"])
+        self.debug = values.get("debug") == "True"
         self.interrupt_grace = float(values["interrupt_grace"])
