@@ -20,7 +20,8 @@ from agent_backend_docker.observation import exit_of, signal_of
 from agent_core.contracts.backend import BackendEvent, ContainerState, ExitStatus
 from agent_core.contracts.errors import InvalidArgument, PluginUnavailable
 
-_KINDS: Final = {"start": "started", "die": "exited"}
+_KINDS: Final = {"start": "started", "die": "exited", "died": "exited"}
+"""What Podman tells as `die` it finds as `died`, which no Docker engine minds."""
 _KILLED: Final = 137
 _CAUSE: Final = 0.05
 """Seconds after which the cause of an end has come as well."""
