@@ -121,7 +121,7 @@ def test_the_same_create_from_three_at_once_is_one_container(docker):
 
 def test_starts_that_hang_keep_no_other_waiting_and_end_by_their_deadline(docker, proxies):
     proxy = proxies()
-    node = docker(host=proxy.socket, **{"slow-deadline": 4})
+    node = docker(host=proxy.socket, **{"slow-deadline": 5})
     node.start()
     hung = {kernel: proxy.hold(*start_of(kernel)) for kernel in ("hung", "unwanted")}
     create_all(node, hung)
