@@ -103,11 +103,13 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         for rule in self._rules:
             rule.end()
-        self._within(self._stack.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        shutil.rmtree(self.socket.parent)
+        try:
+            self._within(self._stack.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            shutil.rmtree(self.socket.parent)
 
     def _within(self, work) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
