@@ -116,6 +116,7 @@ class NodeService:
         if (detail["kind"], detail["name"]) == ("backend", backend.info.name):
             # What a backend can do is known exactly only once it has met its runtime.
             detail["capabilities"] = {k: v.value for k, v in backend.capabilities().items()}
+            detail["facts"] = dict(backend.facts())
         return m.PluginDetail.model_validate(detail)
 
     async def reset_plugin(self, name: str) -> m.PluginRow:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import io
 import posixpath
+import shutil
 import stat
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -22,6 +24,7 @@ from agent_core.cli.output import moment, plain, print_fields, print_json, print
 if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
 
+_STANDARD: Final = "-"
 _CHUNK: Final = 256 << 10
 _SPOOLED: Final = 8 << 20
 _WAITING: Final = 4
@@ -35,25 +38,47 @@ _LOOK: Final = 0.5
     examples="""
         agentctl cp model.bin KERNEL:/home/work/
         agentctl cp KERNEL:/home/work/results ./results
+        agentctl cp KERNEL:/home/work/log.txt - | tail
     """,
 )
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 def copy(source: str, target: str) -> None:
-    """Copy a file or a directory into a kernel or out of it; kernels are named as ID:PATH."""
-    from agent_core.cli.connection import ask
+    """Copy a file or a directory into a kernel or out of it; kernels are named as ID:PATH.
 
+    As SRC a dash is what standard input has, for one file; as DST it is standard output, for a file
+    as it is and for a directory as a tar archive.
+    """
     inward, outward = _kernel_path(target), _kernel_path(source)
     if (inward is None) == (outward is None):
         raise click.UsageError("one of the two is a path in a kernel, written as ID:PATH")
     if inward is not None:
+        _say(source, target, _copy_in(source, *inward))
+    elif outward is not None:
+        received = _copy_out(*outward, target)
+        if target != _STANDARD:
+            _say(source, target, received)
+
+
+def _copy_in(source: str, kernel_id: str, path: str) -> int:
+    from agent_core.cli.connection import ask
+
+    if source != _STANDARD:
         if not Path(source).exists():
             raise click.UsageError(f"cannot read {source}: no such file or directory")
-        sent = ask(lambda agent: _upload(agent, Path(source), *inward))
-        _say(source, target, sent)
-    elif outward is not None:
-        received = ask(lambda agent: _download(agent, *outward, Path(target)))
-        _say(source, target, received)
+        return ask(lambda agent: _upload(agent, Path(source), kernel_id, path))
+    if path.endswith("/"):
+        raise click.UsageError(f"what standard input has needs a name: {path}NAME")
+    # The size of a file comes before it in a tar: it has to be known.
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        return ask(lambda agent: _upload(agent, kept, kernel_id, path))
+
+
+def _copy_out(kernel_id: str, path: str, target: str) -> int:
+    from agent_core.cli.connection import ask
+
+    return ask(lambda agent: _download(agent, kernel_id, path, target))
 
 
 def _kernel_path(text: str) -> tuple[str, str] | None:
@@ -62,8 +87,10 @@ def _kernel_path(text: str) -> tuple[str, str] | None:
     return (kernel_id, path) if colon and kernel_id and "/" not in kernel_id and path else None
 
 
-async def _upload(agent: AgentClient, source: Path, kernel_id: str, path: str) -> int:
-    into, name = (path, source.name) if path.endswith("/") else posixpath.split(path)
+async def _upload(agent: AgentClient, source: Path | IO[bytes], kernel_id: str, path: str) -> int:
+    into, name = posixpath.split(path)
+    if not name and isinstance(source, Path):
+        into, name = path, source.name
     handing = _Handing(asyncio.get_running_loop())
     packing = asyncio.ensure_future(asyncio.to_thread(_pack, source, name, handing))
     try:
@@ -113,24 +140,50 @@ class _Handing(io.RawIOBase):
             self._chunks.get_nowait()
 
 
-def _pack(source: Path, name: str, into: _Handing) -> int:
+def _pack(source: Path | IO[bytes], name: str, into: _Handing) -> int:
     """Pack a file or a directory; returns how many bytes of files there are."""
     try:
         with tarfile.open(fileobj=into, mode="w|", bufsize=_CHUNK) as archive:
-            archive.add(source, arcname=name)
+            if isinstance(source, Path):
+                archive.add(source, arcname=name)
+            else:
+                _add(archive, source, name)
             return sum(member.size for member in archive.getmembers())
     finally:
         with contextlib.suppress(BrokenPipeError):
             into.hand(None)
 
 
-async def _download(agent: AgentClient, kernel_id: str, path: str, target: Path) -> int:
+def _add(archive: tarfile.TarFile, content: IO[bytes], name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = content.seek(0, io.SEEK_END), int(time.time())
+    content.seek(0)
+    archive.addfile(entry, content)
+
+
+async def _download(agent: AgentClient, kernel_id: str, path: str, target: str) -> int:
     # A tar is unpacked by a thread: it is kept in between, on the disk where it is large.
     with tempfile.SpooledTemporaryFile(_SPOOLED) as buffer:
         async for data in agent.download_file(kernel_id, path):
             buffer.write(data)
         buffer.seek(0)
-        return await asyncio.to_thread(_unpack, buffer, target)
+        if target == _STANDARD:
+            return _write_out(buffer)
+        return await asyncio.to_thread(_unpack, buffer, Path(target))
+
+
+def _write_out(archive: IO[bytes]) -> int:
+    """Write the only file to standard output, or else the archive as it came."""
+    with tarfile.open(fileobj=archive) as tar:
+        content = _only_file(tar)
+        if content is None:
+            if sys.stdout.isatty():
+                raise click.UsageError("a directory comes as a tar archive: not to a terminal")
+            content = archive
+            content.seek(0)
+        shutil.copyfileobj(content, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return sum(member.size for member in tar.getmembers())
 
 
 def _unpack(archive: IO[bytes], target: Path) -> int:
@@ -139,16 +192,21 @@ def _unpack(archive: IO[bytes], target: Path) -> int:
     Returns how many bytes of files there are.
     """
     with tarfile.open(fileobj=archive) as tar:
-        members = tar.getmembers()
-        count = sum(member.size for member in members)
-        single = len(members) == 1 and members[0].isfile() and not target.is_dir()
-        if single:
-            file = tar.extractfile(members[0])
-            target.write_bytes(file.read() if file is not None else b"")
-            return count
-        target.mkdir(parents=True, exist_ok=True)
-        tar.extractall(target, filter="data")
-        return count
+        content = None if target.is_dir() else _only_file(tar)
+        if content is not None:
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            tar.extractall(target, filter="data")
+        return sum(member.size for member in tar.getmembers())
+
+
+def _only_file(tar: tarfile.TarFile) -> IO[bytes] | None:
+    """Open the file that was asked for; None where it was a directory."""
+    members = tar.getmembers()
+    single = len(members) == 1 and members[0].isfile() and "/" not in members[0].name
+    return tar.extractfile(members[0]) if single else None
 
 
 def _say(source: str, target: str, count: int) -> None:

@@ -104,6 +104,9 @@ def show_plugin(name: str) -> None:
             "worker": _worker(detail.get("worker")),
         }
     )
+    if detail["facts"]:
+        click.echo()
+        print_fields(detail["facts"])
     _print_slots(detail["slots"])
 
 

@@ -147,6 +147,7 @@ class PluginRecord:
             "location": self.candidate.location,
             "slots": [_slot_fields(slot) for slot in info.slots] if info else [],
             "capabilities": {key: str(value) for key, value in capabilities.items()},
+            "facts": {},
             "trail": [step._asdict() for step in now.trail],
             "traceback": now.traceback,
             "hint": now.hint,

@@ -152,7 +152,8 @@ class Building:
         try:
             waiting: set[asyncio.Future[Any]] = {task, self._ending}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            task.cancel()
+            if not (step.explains and self._has_ended_by_itself()):
+                task.cancel()
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
@@ -174,6 +175,9 @@ class Building:
             if task is None or task.cancelling():
                 raise
             raise InternalError("it was given up from inside") from exc
+
+    def _has_ended_by_itself(self) -> bool:
+        return self._ending.done() and self._ending.result().reason == Reason.SELF_TERMINATED
 
     def _failed(self, step: Step, error: AgentError) -> StepFailed:
         posted = self._ending.result() if self._ending.done() else None

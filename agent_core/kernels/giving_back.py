@@ -32,6 +32,7 @@ class GivingBack:
 
     Attributes:
         exit: How the container ended, where that is known or was seen while giving it back.
+        gently: Whether the container is asked to end before it is killed.
     """
 
     def __init__(self, services: Services, steps: Sequence[Step], journal: Journal) -> None:
@@ -40,6 +41,7 @@ class GivingBack:
         self._journal = journal
         self._given: list[HoldRow] = []
         self.exit: ExitStatus | None = None
+        self.gently = True
 
     async def container(self, tell: _Tell) -> None:
         """Give the container back, however long that takes: nothing else may go before it."""
@@ -171,7 +173,7 @@ class GivingBack:
     # ---- the end of a container ----
 
     async def _watch_exit(self, hold: HoldRow) -> None:
-        """End the container gently and keep how it ended and what it printed.
+        """End the container and keep how it ended and what it printed.
 
         Nothing that fails here keeps anything held: the step that follows ends it for sure.
         """
@@ -185,7 +187,8 @@ class GivingBack:
             log.exception("an end was not seen whole", key=hold.key)
 
     async def _ended(self, name: str) -> ContainerStatus:
-        backend, grace = self._services.backend, self._services.settings.stop_grace
+        backend = self._services.backend
+        grace = self._services.settings.stop_grace if self.gently else 0.0
         status = self._seen(await ask(self._services, backend.inspect(name), "inspect"))
         if status.presence is Presence.ABSENT or status.state is ContainerState.EXITED:
             return status

@@ -285,6 +285,9 @@ class Owner:
             self._giving_back.exit = ending.exit
             values["exit_code"] = ending.exit.code
             values["message"] = ending.message or _ended_how(ending.exit)
+        # A container in which no code has run yet has nothing to bring to an end, and its first
+        # process may not be there yet to heed a signal.
+        self._giving_back.gently = self.journal.state is not KernelState.PREPARING
         await self._change(KernelState.TERMINATING, mark=HoldState.RELEASING, **values)
         self._restarts.refuse(
             WrongState(

@@ -113,12 +113,16 @@ class Faults:
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:
-            lines = [f"{e.message} ({e.hint})" if e.hint else e.message for e in self.errors]
             raise InvalidSpec(
-                f"the kernel specification has {bullet_list(lines)}",
-                hint="Mend every fault listed and ask again; nothing was created.",
+                f"the kernel specification has {bullet_list([*map(_line, self.errors)])}",
                 details={"faults": [error.to_dict() for error in self.errors]},
             )
+
+
+def _line(error: AgentError) -> str:
+    """Show one fault of several with its own hint; what all have is said once, after them."""
+    own = error.hint if error.hint != InvalidSpec.hint else None
+    return f"{error.message} ({own})" if own else error.message
 
 
 def entry_size(name: str, value: str) -> int:

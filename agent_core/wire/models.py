@@ -96,6 +96,7 @@ class PluginDetail(PluginRow):
     location: str = ""
     slots: list[dict[str, Any]] = []
     capabilities: dict[str, str] = {}
+    facts: dict[str, str] = {}
     trail: list[TrailStep] = []
     traceback: str = ""
     hint: str = ""

@@ -416,7 +416,7 @@ def bundles(tmp_path_factory):
 
 
 @pytest.fixture
-def docker(own_engine, engine, nodes, bundles):
+def docker(own_engine, engine, proxies, nodes, bundles):
     """Make a node on the shared engine; each has an agent's name of its own."""
     made = []
 

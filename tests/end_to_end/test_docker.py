@@ -420,6 +420,7 @@ def test_files_are_moved_and_a_container_becomes_an_image(docker, engine, tmp_pa
     node.agentctl("cp", f"{kernel}:data.bin", str(tmp_path / "out.bin"))
     assert (tmp_path / "out.bin").read_bytes() == (tmp_path / "in.bin").read_bytes()
     node.run(kernel, "echo kept > /tmp/kept")
+    assert node.agentctl("cp", f"{kernel}:/tmp/kept", "-") == "kept\n"
     state = node.json("kernels", "commit", kernel, "kept:1", "--archive", "mine/kept.tar.gz")
     archive = node.state / "commits" / "mine" / "kept.tar.gz"
     assert (state["status"], state["archive"]) == ("done", str(archive))

@@ -237,6 +237,28 @@ def test_files_go_in_and_come_out_as_they_were(dummy, tmp_path):
     assert "one of the two" in node.agentctl("cp", "a", "b", code=2)
 
 
+def test_what_a_backend_says_of_its_node_is_shown(dummy):
+    node = dummy().start()
+    facts = node.json("plugins", "show", "backend:dummy")["facts"]
+    assert "code-runner" in facts
+    shown = node.agentctl("plugins", "show", "backend:dummy")
+    assert all(fact in shown for pair in facts.items() for fact in pair)
+
+
+def test_a_dash_is_standard_input_or_output_of_a_copy(dummy, tmp_path, monkeypatch):
+    node = dummy().start()
+    kernel = node.create()
+    monkeypatch.chdir(tmp_path)
+    said = node.agentctl("cp", "-", f"{kernel}:/data/in.txt", answer="hello\n")
+    assert said.endswith("6 B\n")
+    assert node.agentctl("cp", f"{kernel}:/data/in.txt", "-") == "hello\n"
+    packed = node.agentctl("cp", f"{kernel}:/data", "-").encode()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert archive.extractfile("data/in.txt").read() == b"hello\n"
+    assert "needs a name: /data/NAME" in node.agentctl("cp", "-", f"{kernel}:/data/", code=2)
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("name", ["../out", "/abs"])
 def test_a_tar_that_leads_out_is_refused(dummy, name):
     node = dummy().start()

@@ -124,6 +124,7 @@ class FakeBackend(ContainerBackend):
         self.specs = {}
         self.states = {}
         self.exits = {}
+        self.graces = []
         self.unknown = set()
         self.mute = False
         self.labels = {}
@@ -198,6 +199,7 @@ class FakeBackend(ContainerBackend):
 
     async def stop(self, name, grace):
         await self.script.on("stop", kernel_of(name))
+        self.graces.append(grace)
         if self.states.get(name) is ContainerState.RUNNING:
             self.end(name, 143)
 

@@ -103,6 +103,19 @@ def test_a_scratch_that_cannot_be_destroyed_ends_the_kernel_all_the_same(live):
     live(body)
 
 
+def test_only_a_container_in_which_code_may_have_run_is_given_time_to_end(live):
+    async def body(world):
+        world.script.fail("verify", times=1)
+        await world.create()
+        assert (await world.ended()).reason == "failed-to-start"
+        await world.running("k2")
+        await world.kernels.destroy("k2", "tired")
+        await world.ended("k2")
+        assert world.backend.graces == [0, world.services.settings.stop_grace]
+
+    live(body)
+
+
 @pytest.mark.parametrize("method", ["stop", "logs"])
 def test_a_container_that_does_not_stop_or_tell_is_removed_all_the_same(live, method):
     async def body(world):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_core.contracts.errors import LedgerFailed, PluginError
+from agent_core.contracts.backend import ExitStatus
+from agent_core.contracts.errors import KernelFailed, LedgerFailed, PluginError
 from agent_core.kernels.intents import Ending
 from agent_core.kernels.states import Reason
 from agent_core.wire.events import EVENTS
@@ -254,6 +255,37 @@ def test_a_container_that_ends_before_its_kernel_runs_has_failed_to_start(live, 
         row = await world.ended()
         assert (row.reason, row.exit_code) == ("failed-to-start", 3)
         assert "with exit code 3" in row.message
+        await world.clean()
+
+    live(body)
+
+
+def test_a_start_that_hangs_is_not_waited_for_by_a_destroy(live):
+    async def body(world):
+        gate = world.script.gate("start")
+        await world.create()
+        await gate.reached.wait()
+        assert (await world.kernels.destroy("k", "tired")).state == "TERMINATING"
+        assert (await world.ended()).reason == "tired"
+        await world.clean()
+        gate.open()
+
+    live(body)
+
+
+def test_a_start_that_fails_says_why_its_container_has_ended_meanwhile(live):
+    async def body(world):
+        gate = world.script.gate("start")
+        world.script.fail("start", KernelFailed("there is no such program"))
+        await world.create()
+        await gate.reached.wait()
+        ended = Ending(Reason.SELF_TERMINATED, None, ExitStatus(code=127))
+        world.owners.of_container("t.k.1.main.0").post(ended)
+        await asyncio.sleep(0)  # it is heard of before the start fails
+        gate.open()
+        row = await world.ended()
+        assert (row.reason, row.exit_code) == ("failed-to-start", 127)
+        assert "there is no such program" in row.message
         await world.clean()
 
     live(body)

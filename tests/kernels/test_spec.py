@@ -84,6 +84,8 @@ def test_one_fault_is_raised_as_itself_and_several_as_one():
         "unknown-slot",
         "invalid-spec",
     ]
+    assert caught.value.message.count("(") == 1  # what to do with the slot alone
+    assert caught.value.hint == InvalidSpec.hint
 
 
 def test_the_digest_tells_repetition_from_contradiction():

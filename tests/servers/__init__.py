@@ -7,10 +7,12 @@ is skipped with the reason, or fails where AGENT_TESTS_REQUIRE names it.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 import pytest
 
 from servers.engine import Engine, without_docker
+from servers.proxy import Proxy
 from servers.registry import Registry, without_registry
 
 NEEDS = {"docker": without_docker, "registry": without_registry}
@@ -44,6 +46,13 @@ def own_engine():
     yield make
     for each in made:
         each.end()
+
+
+@pytest.fixture
+def proxies(engine):
+    """Make what stands between an engine and whoever a test sends there instead."""
+    with ExitStack() as stack:
+        yield lambda on=engine: stack.enter_context(Proxy(on))
 
 
 @pytest.fixture

@@ -57,12 +57,19 @@ def _path() -> str:
 
 
 class Engine:
-    """One engine: started, asked by its command line, hung, stopped, killed and started again."""
+    """One engine: started, asked by its command line, hung, stopped, killed and started again.
 
-    def __init__(self, **daemon) -> None:
+    Args:
+        disk: The size of a disk of its own, such as 64m.
+        daemon: What its configuration says.
+    """
+
+    def __init__(self, disk: str | None = None, **daemon) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="engine-"))
+        (self.root / "data").mkdir()
         self.socket = self.root / "docker.sock"
         self.daemon = daemon
+        self._disk = disk
         self._holder: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
@@ -90,7 +97,8 @@ class Engine:
 
     def _hold_namespaces(self) -> None:
         """Keep the namespaces: by a process of its own they outlive both daemons."""
-        script = "ip link set lo up && echo up && exec sleep infinity"
+        disk = f"mount -t tmpfs -o size={self._disk} none {self.root}/data &&" if self._disk else ""
+        script = f"{disk} ip link set lo up && echo up && exec sleep infinity"
         self._holder = subprocess.Popen(
             [*_NAMESPACES, "sh", "-c", script], stdout=subprocess.PIPE, env=self._env()
         )

@@ -23,6 +23,7 @@ class Step:
         kind: The kind of its holds; empty for a step that acquires nothing.
         interruptible: Whether a destroy may cancel `take` in the middle. A step that hands work
             to a thread or to a runtime is waited for: what it takes must be known to be undone.
+        explains: Whether its failure says best why the container has ended by itself meanwhile.
         kept: Whether a restart keeps what it holds; the rest is given back and taken anew.
         recorded: Whether `take` needs `row` and `held` of the assembly.
         failure: The reason of a kernel that fails here.
@@ -31,6 +32,7 @@ class Step:
     name: ClassVar[str]
     kind: ClassVar[str] = ""
     interruptible: ClassVar[bool] = False
+    explains: ClassVar[bool] = False
     kept: ClassVar[bool] = True
     recorded: ClassVar[bool] = False
     failure: ClassVar[Reason] = Reason.FAILED_TO_CREATE

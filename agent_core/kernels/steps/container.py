@@ -81,9 +81,15 @@ class ContainerStep(Step):
 
 
 class StartStep(Step):
-    """Starts the container."""
+    """Starts the container.
+
+    A start may hang for as long as what is mounted or hooked into the container does. It is not
+    waited for where the kernel is to end: removing the container undoes it, whatever becomes of it.
+    """
 
     name = "start"
+    interruptible = True
+    explains = True
     failure = Reason.FAILED_TO_START
 
     async def take(self, build: Assembly) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 from agent_backend_docker.backend import DockerBackend
 from agent_backend_docker.engine import Engine
 from agent_backend_docker.turns import Turns
-from aiohttp import ClientSession, UnixConnector, web
+from servers.proxy import broken_after, saying
 
 from agent_core.contracts.backend import ContainerState, Presence
 from agent_core.contracts.errors import (
@@ -119,7 +119,7 @@ def test_an_engine_that_was_killed_is_found_again_with_what_ran_in_it(own_engine
 
 def test_a_stream_of_events_in_which_nothing_happens_is_no_engine_that_hangs(engine):
     async def check():
-        client = Engine(str(engine.socket), deadline=2.0)
+        client = Engine(str(engine.socket), deadline=1.0)
         await client.open()
         filters = {"label": ["quiet=1"], "event": ["create"]}
         async with aclosing(client.stream("GET", "events", params={"filters": filters})) as events:
@@ -145,71 +145,44 @@ def test_no_engine_at_all_is_told_with_what_to_do(run, tmp_path):
     assert "Start the engine" in str(absent.value.hint)
 
 
-@asynccontextmanager
-async def between(engine, socket, answer):
-    """Stand between client and engine; `answer` may say something else than the engine did."""
-    connector = UnixConnector(str(engine.socket))
-
-    async def handle(request):
-        body = await request.read()
-        async with session.request(
-            request.method, f"http://localhost{request.rel_url}", data=body, headers=request.headers
-        ) as response:
-            said = await response.read()
-            status, said = answer(request, response.status, said)
-            return web.Response(status=status, body=said, content_type="application/json")
-
-    async with ClientSession(connector=connector) as session:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.UnixSite(runner, str(socket)).start()
-        try:
-            yield
-        finally:
-            await runner.cleanup()
+CREATE = ("POST", r"/containers/create\?")
 
 
-@pytest.mark.parametrize("status", [500, 409])
-def test_a_create_that_was_refused_and_is_there_all_the_same_is_taken(engine, tmp_path, status):
-    def answer(request, real, said):
-        if request.path.endswith("/containers/create"):
-            return status, b'{"message": "something went wrong"}'
-        return real, said
+@pytest.mark.parametrize("reply", [saying(500, "x"), saying(409, "x"), broken_after])
+def test_a_create_that_was_refused_and_is_there_all_the_same_is_taken(proxies, run, reply):
+    proxy = proxies()
 
-    async def check():
-        socket = tmp_path / "between.sock"
-        async with between(engine, socket, answer):
-            config = {"host": f"unix://{socket}"}
-            setting = Setting(DockerBackend, config, tmp_path, "busybox:latest", {"PATH": "/bin"})
-            async with Bench(setting) as bench:
-                spec = await bench.started(STAY)
-                assert (await bench.inspect(spec)).state is ContainerState.RUNNING
-                with pytest.raises(Conflict):
-                    await bench.backend.create(replace(spec, argv=("/bin/true",)))
+    async def check(bench: Bench):
+        proxy.take_over(*CREATE, reply)
+        spec = await bench.started(STAY)
+        assert (await bench.inspect(spec)).state is ContainerState.RUNNING
+        with pytest.raises(Conflict):
+            await bench.backend.create(replace(spec, argv=("/bin/true",)))
 
-    asyncio.run(check())
+    run(check, proxy.socket)
 
 
-def test_a_create_that_failed_and_is_not_there_is_told(engine, tmp_path):
-    def answer(request, real, said):
-        if request.path.endswith("/containers/create"):
-            return 500, b'{"message": "the disk is made of cheese"}'
-        if request.path.endswith("/json") and "conformance" in request.path:
-            return 404, b'{"message": "no such container"}'
-        return real, said
+def test_a_create_that_failed_and_is_not_there_is_told(proxies, run):
+    proxy = proxies()
 
-    async def check():
-        socket = tmp_path / "between.sock"
-        async with between(engine, socket, answer):
-            config = {"host": f"unix://{socket}"}
-            setting = Setting(DockerBackend, config, tmp_path, "busybox:latest", {"PATH": "/bin"})
-            async with Bench(setting) as bench:
-                with pytest.raises(KernelFailed, match="made of cheese"):
-                    await bench.created(STAY)
+    async def check(bench: Bench):
+        proxy.take_over(*CREATE, saying(500, "the disk is made of cheese", done=False))
+        with pytest.raises(KernelFailed, match="made of cheese"):
+            await bench.created(STAY)
 
-    asyncio.run(check())
+    run(check, proxy.socket)
+
+
+def test_a_start_has_a_deadline_of_its_own(proxies, run):
+    proxy = proxies()
+
+    async def check(bench: Bench):
+        spec = await bench.created(STAY)
+        proxy.hold("POST", f"/containers/{spec.name}/start")
+        with pytest.raises(PluginTimeout, match=r"has not answered .* in 0.2 s"):
+            await bench.backend.start(spec.name)
+
+    run(check, proxy.socket, **{"slow-deadline": 0.2})
 
 
 def test_what_takes_long_gives_its_turn_to_the_next():

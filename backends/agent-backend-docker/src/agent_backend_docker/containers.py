@@ -14,6 +14,7 @@ from agent_backend_docker.configfiles import archive_of
 from agent_backend_docker.engine import Engine, EngineError
 from agent_backend_docker.observation import listed, status_of
 from agent_backend_docker.settings import Settings
+from agent_backend_docker.transfers import ROOM
 from agent_backend_docker.turns import Turns
 from agent_core.contracts.backend import (
     ContainerSpec,
@@ -34,9 +35,6 @@ from agent_core.contracts.errors import (
 
 _GONE: Final = 404
 _CONFLICT: Final = 409
-_SLOW: Final = 120.0
-"""Seconds that one start or one removal may take: a busy disk is slow, and not dead."""
-
 _INSPECTED_AT_ONCE: Final = 16
 
 
@@ -46,6 +44,7 @@ class Containers:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
+        self._slow = settings.slow_deadline
         self._starts = Turns(settings.concurrent_starts)
         self._removals = Turns(settings.concurrent_removals)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -125,13 +124,13 @@ class Containers:
         async with self._alone(spec.name):
             try:
                 await self._make(spec, body)
-            except (EngineError, PluginTimeout) as exc:
+            except PluginError as exc:  # refused, late, or broken off: it may be there in each case
                 await self._is_there_all_the_same(spec, exc)
             await self._complete(spec)
 
     async def _make(self, spec: ContainerSpec, body: arguments.Body) -> None:
         await self._engine.ask(
-            "POST", "containers/create", params={"name": spec.name}, body=body, seconds=_SLOW
+            "POST", "containers/create", params={"name": spec.name}, body=body, seconds=self._slow
         )
 
     async def _is_there_all_the_same(self, spec: ContainerSpec, refusal: PluginError) -> None:
@@ -190,7 +189,7 @@ class Containers:
 
     async def _start(self, name: str) -> None:
         try:
-            await self._engine.ask("POST", f"containers/{name}/start", seconds=_SLOW)
+            await self._engine.ask("POST", f"containers/{name}/start", seconds=self._slow)
         except EngineError as exc:
             raise KernelFailed(
                 f"container {name} cannot be started: {exc.said}",
@@ -201,6 +200,9 @@ class Containers:
         """Send SIGTERM and, after the grace, SIGKILL; returns once nothing is left."""
         if grace >= 1 and grace == int(grace):
             await self._stop(name, int(grace))
+            return
+        if grace <= 0:
+            await self.kill(name)
             return
         # The engine itself counts in whole seconds.
         if not await self._signal(name, "SIGTERM"):
@@ -213,7 +215,7 @@ class Containers:
     async def _stop(self, name: str, grace: int) -> None:
         try:
             path, params = f"containers/{name}/stop", {"t": grace}
-            await self._engine.ask("POST", path, params=params, seconds=grace + _SLOW)
+            await self._engine.ask("POST", path, params=params, seconds=grace + self._slow)
         except EngineError as exc:
             if exc.status != _GONE:
                 raise WrongState(f"container {name} cannot be stopped: {exc.said}") from exc
@@ -221,7 +223,7 @@ class Containers:
     async def kill(self, name: str) -> None:
         """Kill a container; returns once nothing is left."""
         if await self._signal(name, "SIGKILL"):
-            await self._ended(name, _SLOW)
+            await self._ended(name, self._slow)
 
     async def _signal(self, name: str, signal: str) -> bool:
         """Send a signal; says whether there was somebody to send it to."""
@@ -254,7 +256,9 @@ class Containers:
         async with self._removals.turn():
             try:
                 params = {"force": True, "v": True}
-                await self._engine.ask("DELETE", f"containers/{name}", params=params, seconds=_SLOW)
+                await self._engine.ask(
+                    "DELETE", f"containers/{name}", params=params, seconds=self._slow
+                )
             except EngineError as exc:
                 if exc.status == _GONE:
                     return
@@ -266,7 +270,9 @@ class Containers:
         """Wait for a removal that somebody else has asked for."""
         try:
             params = {"condition": "removed"}
-            await self._engine.ask("POST", f"containers/{name}/wait", params=params, seconds=_SLOW)
+            await self._engine.ask(
+                "POST", f"containers/{name}/wait", params=params, seconds=self._slow
+            )
         except EngineError as exc:
             if exc.status != _GONE:
                 raise
@@ -288,4 +294,7 @@ def _refused(spec: ContainerSpec, refusal: PluginError) -> Exception:
         )
     if "could not select device driver" in refusal.said:
         return Unsupported(f"device request: {refusal.said}")
-    return KernelFailed(f"container {spec.name} cannot be created: {refusal.said}")
+    said = f"container {spec.name} cannot be created: {refusal.said}"
+    if "no space left" in refusal.said.lower():
+        return KernelFailed(said, hint=ROOM)
+    return KernelFailed(said)

@@ -70,6 +70,10 @@ _SCHEMA: Final[Mapping[str, Any]] = _table(
                "the first that is there of the usual ones.", pattern=r"^(unix://)?/.+"),
     deadline=_seconds("Seconds that an ordinary request to the engine may take.", 30.0),
     **{
+        "slow-deadline": _seconds(
+            "Seconds that making, starting, ending or removing one container may take: a busy disk "
+            "is slow, and not dead.", 120.0
+        ),
         "concurrent-starts": _whole("How many containers are started at once.", 6, 1),
         "concurrent-removals": _whole("How many containers are removed at once.", 8, 1),
         "pids-limit": _whole(

@@ -21,6 +21,7 @@ class Settings:
 
     socket: str = SOCKETS[0]
     deadline: float = 30.0
+    slow_deadline: float = 120.0
     concurrent_starts: int = 6
     concurrent_removals: int = 8
     pids_limit: int = PIDS_LIMIT

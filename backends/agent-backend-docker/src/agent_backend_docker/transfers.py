@@ -22,6 +22,9 @@ from agent_core.contracts.errors import (
 _MISSING: Final = ("manifest unknown", "not found", "does not exist", "no such image")
 _DENIED: Final = ("unauthorized", "denied", "no basic auth", "authentication required")
 _ARCHITECTURE: Final = ("no matching manifest", "platform", "exec format")
+ROOM: Final = "Free space under the engine's data root: `agentctl images purge`."
+"""What to do where the engine has no room left."""
+
 _FULL: Final = ("no space left", "disk quota exceeded")
 _AWAY: Final = (
     "connection refused", "no such host", "i/o timeout", "tls handshake", "server misbehaving",
@@ -114,9 +117,7 @@ def _failure(reference: Reference, said: str, verb: str) -> AgentError:
     low, what = said.lower(), f"image {reference} cannot be {verb}: {said}"
     registry = reference.registry
     if any(word in low for word in _FULL):
-        return KernelFailed(
-            what, hint="Free space under the engine's data root: `agentctl images purge`."
-        )
+        return KernelFailed(what, hint=ROOM)
     if any(word in low for word in _DENIED):
         return Unauthorized(
             what,
