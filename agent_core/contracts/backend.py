@@ -349,6 +349,9 @@ class ContainerBackend(Plugin):
     async def start(self, name: str) -> None:
         """Start a created container; does nothing when it runs.
 
+        The caller may go away in the middle, when its kernel is to end: `remove` comes next, and
+        must find and end whatever becomes of the start.
+
         Raises:
             NotFound: when there is no such container.
             WrongState: when it has already ended.
