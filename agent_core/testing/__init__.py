@@ -28,6 +28,8 @@ _HOME = {
     "ScratchManagerContract": "agent_core.testing.scratch",
 }
 
+_SHARED = ("agent_core.testing.lifetime", "agent_core.testing.backend_content")
+
 
 def __getattr__(name: str) -> Any:
     """Import a suite when it is asked for, with its assertions explained by pytest."""
@@ -35,5 +37,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
 
-    pytest.register_assert_rewrite("agent_core.testing.lifetime", _HOME[name])
+    pytest.register_assert_rewrite(*_SHARED, _HOME[name])
     return getattr(import_module(_HOME[name]), name)

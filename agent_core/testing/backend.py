@@ -41,8 +41,8 @@ from agent_core.contracts.errors import (
 )
 from agent_core.contracts.info import EditOutcome, EditTreatment, Plugin, Support
 from agent_core.testing.backend_bench import Bench, Setting, at_work, living, marked, start_time
+from agent_core.testing.backend_content import ContentChecks
 from agent_core.testing.backend_edits import SAMPLES
-from agent_core.testing.backend_scripts import ContainerScripts
 from agent_core.testing.lifetime import PluginContract
 
 
@@ -51,7 +51,7 @@ def _needs_processes(bench: Bench) -> None:
         pytest.skip("this backend's containers have no processes of the host")
 
 
-class ContainerBackendContract(ContainerScripts, PluginContract):
+class ContainerBackendContract(ContentChecks, PluginContract):
     """Every clause of the contract of container backends, one test each.
 
     Attributes:
@@ -430,24 +430,6 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
             await bench.backend.create(spec)
         assert (await bench.inspect(spec)).presence is Presence.ABSENT
         assert list(await bench.backend.list(bench.owner)) == []
-
-    @at_work
-    async def test_refuses_the_optional_calls_it_lacks(self, bench: Bench) -> None:
-        """What is declared as missing is refused when called, not half done."""
-        declared = bench.backend.capabilities()
-        if declared.get("networks") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.create_network("conformance")
-            await bench.backend.remove_network("conformance")
-        if declared.get("exec") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.exec(bench.name(), self.argv_exit(0))
-        if declared.get("images.save") is Support.NO:
-            with pytest.raises(Unsupported):
-                await anext(aiter(bench.backend.save_image(self.image)))
-        if declared.get("commit") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.commit(bench.name(), "conformance")
 
     @at_work
     async def test_finds_its_containers_again(self, bench: Bench) -> None:

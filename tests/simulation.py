@@ -1,0 +1,39 @@
+"""What the containers of the backends' suite do where they are the dummy backend's."""
+
+from __future__ import annotations
+
+from agent_core.testing.backend_scripts import READY, ContainerScripts
+
+
+class SimulatedScripts(ContainerScripts):
+    """The commands of the suite as the simulated runtime has them."""
+
+    def argv_exit(self, code):
+        return ("simulate", "exit", str(code))
+
+    def argv_signal(self, signal):
+        return ("simulate", "signal", str(signal))
+
+    def argv_print(self, text):
+        return ("simulate", "print", text)
+
+    def argv_flood(self, lines):
+        return ("simulate", "flood", str(lines))
+
+    def argv_sleep(self):
+        return ("simulate", "stay", READY)
+
+    def argv_deaf(self):
+        return ("simulate", "deaf", READY)
+
+    def argv_daemons(self):
+        return self.argv_sleep()
+
+    def argv_missing(self):
+        return ("simulate", "missing")
+
+    def argv_greet(self):
+        return ("simulate", "env", "GREETING")
+
+    def argv_two_words(self):
+        return ("simulate", "say", "one", "0.3", "two")
