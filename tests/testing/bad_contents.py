@@ -1,0 +1,555 @@
+"""Backends that are bad in one way each at files, commands, commits, pulls and networks.
+
+All but the fault is the dummy backend. `test_backend_conformance_bites` runs this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from agent_backend_dummy.backend import DummyBackend
+from corpus import Expectation, suites
+from simulation import SimulatedScripts
+
+from agent_core.contracts.backend import (
+    ContainerSpec,
+    ExitStatus,
+    FileEntry,
+    Image,
+    Presence,
+)
+from agent_core.contracts.errors import (
+    Conflict,
+    ImageNotFound,
+    InvalidArgument,
+    KernelFailed,
+    NotFound,
+    Unsupported,
+    WrongState,
+)
+from agent_core.testing import ContainerBackendContract
+from agent_core.testing.backend_tars import Member, packed, pieces, unpacked
+
+Members = Mapping[str, Member]
+
+# -- files in and out ------------------------------------------------------------------------
+
+
+class NothingWrong(DummyBackend):
+    """The control: nothing fails."""
+
+
+class _Repacks(DummyBackend):
+    """Changes archives on their way."""
+
+    def inward(self, members: Members) -> Members:
+        return members
+
+    def outward(self, members: Members, path: str) -> Members:
+        return members
+
+    async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
+        data = b"".join([piece async for piece in tar])
+        await super().copy_in(name, path, pieces(packed(self.inward(unpacked(data)))))
+
+    async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
+        data = b"".join([piece async for piece in super().copy_out(name, path)])
+        async for piece in pieces(packed(self.outward(unpacked(data), path))):
+            yield piece
+
+
+class ModesAreForgotten(_Repacks):
+    def inward(self, members: Members) -> Members:
+        return {
+            name: member if member.content is None else Member(0o644, member.content)
+            for name, member in members.items()
+        }
+
+
+class EmptyDirectoriesAreLost(_Repacks):
+    def inward(self, members: Members) -> Members:
+        return {name: m for name, m in members.items() if m.content is not None}
+
+
+class BytesAreReadAsText(_Repacks):
+    def outward(self, members: Members, path: str) -> Members:
+        return {
+            name: replaced(member, member.content.decode(errors="replace").encode())
+            if member.content is not None
+            else member
+            for name, member in members.items()
+        }
+
+
+class NamesAreWholePaths(_Repacks):
+    def outward(self, members: Members, path: str) -> Members:
+        above = path.strip("/").rpartition("/")[0]
+        return {f"{above}/{name}": member for name, member in members.items()}
+
+
+class LargeFilesAreCut(_Repacks):
+    def outward(self, members: Members, path: str) -> Members:
+        return {
+            name: member if member.content is None else replaced(member, member.content[: 1 << 20])
+            for name, member in members.items()
+        }
+
+
+def replaced(member: Member, content: bytes) -> Member:
+    return Member(member.mode, content)
+
+
+class CopyOutIsOnePiece(DummyBackend):
+    async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
+        yield b"".join([piece async for piece in super().copy_out(name, path)])
+
+
+class RelativePathsStartAtTheRoot(DummyBackend):
+    async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
+        await super().copy_in(name, f"/{path}", tar)
+
+    async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
+        async for piece in super().copy_out(name, f"/{path}"):
+            yield piece
+
+
+class ListsFromTheRoot(DummyBackend):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        return await super().list_files(name, f"/{path}")
+
+
+class BrokenStreamsAreCopies(DummyBackend):
+    async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            await super().copy_in(name, path, tar)
+
+
+class _Is(DummyBackend):
+    """Knows whether a container is there."""
+
+    async def there(self, name: str) -> bool:
+        return (await self.inspect(name)).presence is Presence.PRESENT
+
+
+class CopyMakesDirectories(_Is):
+    async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
+        try:
+            await super().copy_in(name, path, tar)
+        except NotFound:
+            members = unpacked(b"".join([piece async for piece in tar]))
+            rooted = {f"{path.lstrip('/')}/{each}": member for each, member in members.items()}
+            await super().copy_in(name, "/", pieces(packed(rooted)))
+
+
+class NothingIsAnEmptyArchive(_Is):
+    async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
+        try:
+            async for piece in super().copy_out(name, path):
+                yield piece
+        except NotFound:
+            if not await self.there(name):
+                raise
+            yield packed({})
+
+
+class NothingIsAnEmptyDirectory(_Is):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        try:
+            return await super().list_files(name, path)
+        except NotFound:
+            if not await self.there(name):
+                raise
+            return []
+
+
+class AbsentContainersAreEmpty(_Is):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        return await super().list_files(name, path) if await self.there(name) else []
+
+
+# -- lists -----------------------------------------------------------------------------------
+
+
+class _Lists(DummyBackend):
+    """Lists in a way of its own."""
+
+    def entry(self, entry: FileEntry) -> FileEntry:
+        raise NotImplementedError
+
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        return [self.entry(entry) for entry in await super().list_files(name, path)]
+
+
+class DirectoriesAreListedAsFiles(_Lists):
+    def entry(self, entry: FileEntry) -> FileEntry:
+        return replace(entry, kind="file")
+
+
+class SizesAreThoseOfBlocks(_Lists):
+    def entry(self, entry: FileEntry) -> FileEntry:
+        return replace(entry, size=-(-entry.size // 4096) * 4096)
+
+
+class ModesHaveTheKindInThem(_Lists):
+    def entry(self, entry: FileEntry) -> FileEntry:
+        kind = stat.S_IFDIR if entry.kind == "directory" else stat.S_IFREG
+        return replace(entry, mode=entry.mode | kind)
+
+
+class ListsWhatIsAboveToo(DummyBackend):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        found = await super().list_files(name, path)
+        return [FileEntry("..", "directory", 0, 0o755, 0.0), *found]
+
+
+class FilesAreListedThemselves(DummyBackend):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        try:
+            return await super().list_files(name, path)
+        except InvalidArgument:
+            return [FileEntry(path.rpartition("/")[2], "file", 0, 0o644, 0.0)]
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+class _Runs(DummyBackend):
+    """Tells ends of commands in a way of its own."""
+
+    code = 0
+
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        return replace(await super().exec(name, argv), code=self.code)
+
+
+class CommandsAlwaysSucceed(_Runs):
+    pass
+
+
+class CommandsAlwaysFail(_Runs):
+    code = 1
+
+
+class CommandsAreBySignal(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        status = await super().exec(name, argv)
+        return replace(status, signal=status.code)
+
+
+class CommandsEndTheContainer(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        status = await super().exec(name, argv)
+        await self.kill(name)
+        return status
+
+
+class CommandsWaitForAReader(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        if "flood" in argv:
+            await asyncio.Event().wait()
+        return await super().exec(name, argv)
+
+
+class AbsentCommandsSucceed(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        try:
+            return await super().exec(name, argv)
+        except KernelFailed:
+            return ExitStatus(0)
+
+
+class AbsentCommandsEndTheContainer(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        try:
+            return await super().exec(name, argv)
+        except KernelFailed:
+            await self.kill(name)
+            raise
+
+
+class CommandsOfTheRestingSucceed(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        try:
+            return await super().exec(name, argv)
+        except WrongState:
+            return ExitStatus(0)
+
+
+class CommandsStartTheResting(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        with contextlib.suppress(WrongState):
+            await self.start(name)
+        return await super().exec(name, argv)
+
+
+class TheEndedIsNotFound(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        try:
+            return await super().exec(name, argv)
+        except WrongState as exc:
+            raise NotFound(f"there is no {name}") from exc
+
+
+class CommandsOfTheAbsentSucceed(DummyBackend):
+    async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
+        try:
+            return await super().exec(name, argv)
+        except NotFound:
+            return ExitStatus(0)
+
+
+# -- images ----------------------------------------------------------------------------------
+
+
+class CommitsOfTheAbsentSucceed(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        try:
+            return await super().commit(name, image)
+        except NotFound:
+            return "sha256:0"
+
+
+class CommitsAreNotMade(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        digest = await super().commit(name, image)
+        await self.remove_image(image)
+        return digest
+
+
+class CommitsHaveNoDigest(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        await super().commit(name, image)
+        return ""
+
+
+class CommitsTellTheDigestBefore(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        await super().commit(name, image)
+        return (await self.inspect_image("python")).digest
+
+
+class CommitsAreNotListed(DummyBackend):
+    async def images(self) -> Sequence[Image]:
+        return [image for image in await super().images() if image.name == "python"]
+
+
+class CommitsCannotBeStarted(DummyBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        if spec.image != "python":
+            raise ImageNotFound(f"image {spec.image} cannot be started")
+        await super().create(spec)
+
+
+class CommitsLeaveTheFilesOut(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        digest = await super().commit(name, image)
+        self.images_here.add(image)
+        return digest
+
+
+class CommitsToAnyName(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        try:
+            return await super().commit(name, image)
+        except InvalidArgument:
+            return self.images_here.commit(name, image)
+
+
+class MalformedNamesAreRefusedTooLate(DummyBackend):
+    async def commit(self, name: str, image: str) -> str:
+        self.images_here.add(image)
+        return await super().commit(name, image)
+
+
+class PullsBringAnything(DummyBackend):
+    async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        try:
+            async for item in super().pull_image(name):
+                yield item
+        except ImageNotFound:
+            yield {"layer": "", "status": "complete"}
+
+
+class FailedPullsAreListed(DummyBackend):
+    async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        self.images_here.add(name)
+        self.images_here.refuse_unknown("no-such-image-anywhere-else")
+        yield {}
+
+
+class PullsFailWithoutAHint(DummyBackend):
+    async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        try:
+            async for item in super().pull_image(name):
+                yield item
+        except ImageNotFound as exc:
+            raise ImageNotFound(str(exc)) from exc
+
+
+class PullsFailAsNotFound(DummyBackend):
+    async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        try:
+            async for item in super().pull_image(name):
+                yield item
+        except ImageNotFound as exc:
+            raise NotFound(f"no registry has {name}", hint="Look it up.") from exc
+
+
+# -- networks --------------------------------------------------------------------------------
+
+
+class _Networks(DummyBackend):
+    """Knows which networks there are."""
+
+    def has(self, name: str) -> bool:
+        return name in self.engine.store.names("network")
+
+
+class NetworksAreMadeOnce(_Networks):
+    async def create_network(self, name: str) -> None:
+        if self.has(name):
+            raise Conflict(f"network {name} is there already")
+        await super().create_network(name)
+
+
+class NetworksAreRemovedOnce(_Networks):
+    async def remove_network(self, name: str) -> None:
+        if not self.has(name):
+            raise NotFound(f"there is no network {name}")
+        await super().remove_network(name)
+
+
+class NetworksCannotBeJoined(DummyBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        if spec.edits.networks:
+            raise Unsupported("networks cannot be joined")
+        await super().create(spec)
+
+
+# -- what fails ------------------------------------------------------------------------------
+
+_LATE = "TimeoutError"
+_NOT_RAISED = "DID NOT RAISE"
+
+EXPECTED = [
+    Expectation(NothingWrong, {}),
+    Expectation(
+        ModesAreForgotten,
+        {
+            "files_come_out_as_they_went_in": "er.bin",
+            "lists_a_directory": "run.sh",
+            "commits_the_files_of_a_container": "er.bin",
+        },
+    ),
+    Expectation(
+        EmptyDirectoriesAreLost,
+        {
+            "files_come_out_as_they_went_in": "box/empty",
+            "lists_a_directory": "empty",
+            "commits_the_files_of_a_container": "box/empty",
+        },
+    ),
+    Expectation(
+        BytesAreReadAsText,
+        {
+            "files_come_out_as_they_went_in": "er.bin",
+            "copies_in_pieces": "hexdigest",
+            "commits_the_files_of_a_container": "er.bin",
+        },
+    ),
+    Expectation(
+        NamesAreWholePaths,
+        {
+            "files_come_out_as_they_went_in": "tmp/box",
+            "relative_paths_start": "tmp/box/deep/more",
+            "copies_in_pieces": "KeyError",
+            "commits_the_files_of_a_container": "/box",
+        },
+    ),
+    Expectation(LargeFilesAreCut, {"copies_in_pieces": "hexdigest"}),
+    Expectation(CopyOutIsOnePiece, {"copies_in_pieces": "<= 1048576"}),
+    Expectation(
+        RelativePathsStartAtTheRoot,
+        {
+            "relative_paths_start": "there is no directory /box/deep",
+            "commits_the_files_of_a_container": "there is no /box",
+        },
+    ),
+    Expectation(ListsFromTheRoot, {"relative_paths_start": "there is no directory /box/deep"}),
+    Expectation(BrokenStreamsAreCopies, {"tells_of_a_source_that_fails": _NOT_RAISED}),
+    Expectation(CopyMakesDirectories, {"has_no_files_where_nothing_is": _NOT_RAISED}),
+    Expectation(NothingIsAnEmptyArchive, {"has_no_files_where_nothing_is": _NOT_RAISED}),
+    Expectation(NothingIsAnEmptyDirectory, {"has_no_files_where_nothing_is": _NOT_RAISED}),
+    Expectation(
+        AbsentContainersAreEmpty, {"finds_nothing_in_what_is_not_there[copy]": _NOT_RAISED}
+    ),
+    Expectation(DirectoriesAreListedAsFiles, {"lists_a_directory": "'file'"}),
+    Expectation(SizesAreThoseOfBlocks, {"lists_a_directory": "4096"}),
+    Expectation(ModesHaveTheKindInThem, {"lists_a_directory": "mode"}),
+    Expectation(ListsWhatIsAboveToo, {"lists_a_directory": "'..'", "relative_paths_start": "'..'"}),
+    Expectation(FilesAreListedThemselves, {"lists_a_directory": _NOT_RAISED}),
+    Expectation(CommandsAlwaysSucceed, {"exec_tells_the_exit_code[3]": "(0, None)"}),
+    Expectation(
+        CommandsAlwaysFail,
+        {"exec_tells_the_exit_code": "(1, None)", "exec_waits_for_the_end": "1 == 0"},
+    ),
+    Expectation(CommandsAreBySignal, {"exec_tells_the_exit_code": "signal"}),
+    Expectation(CommandsEndTheContainer, {"exec_tells_the_exit_code": "EXITED"}),
+    Expectation(CommandsWaitForAReader, {"exec_waits_for_the_end": _LATE}, hangs=True),
+    Expectation(AbsentCommandsSucceed, {"exec_says_that_a_command_is_not_there": "0 in {"}),
+    Expectation(AbsentCommandsEndTheContainer, {"exec_says_that_a_command": "EXITED"}),
+    Expectation(CommandsOfTheRestingSucceed, {"exec_needs_a_container_that_runs": _NOT_RAISED}),
+    Expectation(CommandsStartTheResting, {"exec_needs_a_container_that_runs": "has ended"}),
+    Expectation(TheEndedIsNotFound, {"exec_needs_a_container_that_runs": "there is no"}),
+    Expectation(
+        CommandsOfTheAbsentSucceed, {"finds_nothing_in_what_is_not_there[exec]": _NOT_RAISED}
+    ),
+    Expectation(
+        CommitsOfTheAbsentSucceed, {"finds_nothing_in_what_is_not_there[commit]": _NOT_RAISED}
+    ),
+    Expectation(
+        CommitsAreNotMade,
+        {
+            "commits_a_container_to_an_image": "is not on this node",
+            "commits_the_files_of_a_container": "there is no",
+        },
+    ),
+    Expectation(CommitsHaveNoDigest, {"commits_a_container_to_an_image": "assert ''"}),
+    Expectation(CommitsTellTheDigestBefore, {"commits_a_container_to_an_image": "sha256:"}),
+    Expectation(CommitsAreNotListed, {"commits_a_container_to_an_image": "assert Image"}),
+    Expectation(
+        CommitsCannotBeStarted,
+        {
+            "commits_a_container_to_an_image": "cannot be started",
+            "commits_the_files_of_a_container": "cannot be started",
+        },
+    ),
+    Expectation(CommitsLeaveTheFilesOut, {"commits_the_files_of_a_container": "there is no"}),
+    Expectation(CommitsToAnyName, {"commits_to_no_malformed_name": "UPPER"}),
+    Expectation(MalformedNamesAreRefusedTooLate, {"commits_to_no_malformed_name": "before"}),
+    Expectation(PullsBringAnything, {"pulls_nothing_that_no_registry_has": _NOT_RAISED}),
+    Expectation(FailedPullsAreListed, {"pulls_nothing_that_no_registry_has": "before"}),
+    Expectation(PullsFailWithoutAHint, {"pulls_nothing_that_no_registry_has": "hint"}),
+    Expectation(PullsFailAsNotFound, {"pulls_nothing_that_no_registry_has": "no registry has"}),
+    Expectation(NetworksAreMadeOnce, {"makes_and_removes_a_network_twice": "is there already"}),
+    Expectation(NetworksAreRemovedOnce, {"makes_and_removes_a_network_twice": "there is no"}),
+    Expectation(NetworksCannotBeJoined, {"makes_and_removes_a_network_twice": "cannot be joined"}),
+]
+
+
+class _Suite(SimulatedScripts, ContainerBackendContract):
+    image: ClassVar[str] = "python"
+    backend: ClassVar[type[DummyBackend]]
+
+    @pytest.fixture
+    def plugin(self) -> type[DummyBackend]:
+        return self.backend
+
+
+globals().update(suites(_Suite, EXPECTED))
