@@ -319,6 +319,8 @@ class ContainerBackend(Plugin):
     async def save_image(self, name: str) -> AsyncIterator[bytes]:
         """Yield an image as a tar stream that an engine can load; by default it cannot.
 
+        No piece is larger than a mebibyte.
+
         Raises:
             ImageNotFound: when there is none of that name.
         """

@@ -28,7 +28,13 @@ _HOME = {
     "ScratchManagerContract": "agent_core.testing.scratch",
 }
 
-_SHARED = ("agent_core.testing.lifetime", "agent_core.testing.backend_content")
+_SHARED = (
+    "agent_core.testing.lifetime",
+    "agent_core.testing.backend_files",
+    "agent_core.testing.backend_images",
+    "agent_core.testing.backend_optional",
+)
+"""Where assertions are beside those of the suites' own modules."""
 
 
 def __getattr__(name: str) -> Any:

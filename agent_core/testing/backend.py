@@ -41,8 +41,8 @@ from agent_core.contracts.errors import (
 )
 from agent_core.contracts.info import EditOutcome, EditTreatment, Plugin, Support
 from agent_core.testing.backend_bench import Bench, Setting, at_work, living, marked, start_time
-from agent_core.testing.backend_content import ContentChecks
 from agent_core.testing.backend_edits import SAMPLES
+from agent_core.testing.backend_optional import OptionalChecks
 from agent_core.testing.lifetime import PluginContract
 
 
@@ -51,7 +51,7 @@ def _needs_processes(bench: Bench) -> None:
         pytest.skip("this backend's containers have no processes of the host")
 
 
-class ContainerBackendContract(ContentChecks, PluginContract):
+class ContainerBackendContract(OptionalChecks, PluginContract):
     """Every clause of the contract of container backends, one test each.
 
     Attributes:
@@ -337,10 +337,17 @@ class ContainerBackendContract(ContentChecks, PluginContract):
 
     @at_work
     async def test_keeps_the_output(self, bench: Bench) -> None:
-        """What was printed can be read after the end."""
+        """What was printed can be read after the end, followed or not."""
         spec = await bench.started(self.argv_print("so long"))
         await bench.ended(spec)
         assert "so long\n" in await bench.text(spec)
+        assert "so long\n" in await bench.text(spec, follow=True)
+
+    @at_work
+    async def test_has_no_output_before_the_start(self, bench: Bench) -> None:
+        """A container that was only created has printed nothing, which is no error."""
+        spec = await bench.created(self.argv_print("so long"))
+        assert await bench.text(spec) == ""
 
     @at_work
     async def test_follows_the_output_to_the_end(self, bench: Bench) -> None:

@@ -409,6 +409,21 @@ class LogsOfTheEndedAreGone(ProcessBackend):
                 yield chunk
 
 
+class FollowingTheEndedIsSilent(ProcessBackend):
+    async def logs(self, name: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        if not (follow and (await self.inspect(name)).state is ContainerState.EXITED):
+            async for chunk in super().logs(name, follow=follow):
+                yield chunk
+
+
+class LogsOfTheRestingRaise(ProcessBackend):
+    async def logs(self, name: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        if (await self.inspect(name)).state is ContainerState.CREATED:
+            raise NotFound(f"container {name!r} has not been started")
+        async for chunk in super().logs(name, follow=follow):
+            yield chunk
+
+
 class LogsWithoutBound(ProcessBackend):
     async def create(self, spec: ContainerSpec) -> None:
         await super().create(replace(spec, log_limit=1 << 30))
@@ -718,6 +733,8 @@ EXPECTED = [
             "gives_the_environment_and_the_directory": "good day",
         },
     ),
+    Expectation(FollowingTheEndedIsSilent, {"keeps_the_output": "so long"}),
+    Expectation(LogsOfTheRestingRaise, {"has_no_output_before_the_start": "has not been started"}),
     Expectation(LogsWithoutBound, {"bounds_the_output": "(100000 * 1.5)"}),
     Expectation(LogsKeepTheBeginning, {"bounds_the_output": "7999"}),
     Expectation(LogsKeepNextToNothing, {"bounds_the_output": "/ 4) <="}),

@@ -33,6 +33,7 @@ from agent_core.contracts.errors import (
     Unsupported,
     WrongState,
 )
+from agent_core.contracts.info import Support
 from agent_core.testing import ContainerBackendContract
 from agent_core.testing.backend_tars import Member, packed, pieces, unpacked
 
@@ -401,6 +402,49 @@ class PullsFailAsNotFound(DummyBackend):
             raise NotFound(f"no registry has {name}", hint="Look it up.") from exc
 
 
+class _Saves(DummyBackend):
+    """Writes images to files, which the dummy backend does not."""
+
+    members: ClassVar[Members] = {
+        "manifest.json": Member(0o644, b"[]"),
+        "layer.tar": Member(0o644, bytes(1 << 20)),
+    }
+
+    def capabilities(self) -> Mapping[str, Support]:
+        return {**super().capabilities(), "images.save": Support.YES}
+
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        await self.inspect_image(name)
+        async for piece in pieces(packed(self.members)):
+            yield piece
+
+
+class NothingWrongWithSaves(_Saves):
+    """The control: nothing fails."""
+
+
+class SavesLayersAlone(_Saves):
+    members: ClassVar[Members] = {"layer.tar": Member(0o644, b"layer")}
+
+
+class SavesAreCutShort(_Saves):
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        whole = b"".join([piece async for piece in super().save_image(name)])
+        async for piece in pieces(whole[: len(whole) // 2]):
+            yield piece
+
+
+class SavesAreOnePiece(_Saves):
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        yield b"".join([piece async for piece in super().save_image(name)])
+
+
+class SavesWhatIsNotThere(_Saves):
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        async for piece in super().save_image("python"):
+            yield piece
+
+
 # -- networks --------------------------------------------------------------------------------
 
 
@@ -537,6 +581,11 @@ EXPECTED = [
     Expectation(FailedPullsAreListed, {"pulls_nothing_that_no_registry_has": "before"}),
     Expectation(PullsFailWithoutAHint, {"pulls_nothing_that_no_registry_has": "hint"}),
     Expectation(PullsFailAsNotFound, {"pulls_nothing_that_no_registry_has": "no registry has"}),
+    Expectation(NothingWrongWithSaves, {}),
+    Expectation(SavesLayersAlone, {"saves_an_image": "manifest.json"}),
+    Expectation(SavesAreCutShort, {"saves_an_image": "ReadError"}),
+    Expectation(SavesAreOnePiece, {"saves_an_image": "<= 1048576"}),
+    Expectation(SavesWhatIsNotThere, {"saves_an_image": _NOT_RAISED}),
     Expectation(NetworksAreMadeOnce, {"makes_and_removes_a_network_twice": "is there already"}),
     Expectation(NetworksAreRemovedOnce, {"makes_and_removes_a_network_twice": "there is no"}),
     Expectation(NetworksCannotBeJoined, {"makes_and_removes_a_network_twice": "cannot be joined"}),

@@ -82,8 +82,8 @@ class Files:
                 self._store.put_file(self._container, at, member.mode, member.mtime, content)
 
     def _refuse_too_much(self, added: Mapping[str, int]) -> None:
-        rows = self._store.files(self._container)
-        if sum(({row[0]: row[3] or 0 for row in rows} | added).values()) > BOUND:
+        sizes = {at: size or 0 for at, _, _, size in self._store.files(self._container)}
+        if sum({**sizes, **added}.values()) > BOUND:
             raise InvalidArgument(
                 f"a simulated container keeps at most {BOUND} bytes",
                 hint="Copy less into it, or into another kernel.",
