@@ -131,14 +131,14 @@ class BrokenStreamsAreCopies(DummyBackend):
             await super().copy_in(name, path, tar)
 
 
-class _Is(DummyBackend):
-    """Knows whether a container is there."""
+class _Looks(DummyBackend):
+    """Looks whether a container is there."""
 
     async def there(self, name: str) -> bool:
         return (await self.inspect(name)).presence is Presence.PRESENT
 
 
-class CopyMakesDirectories(_Is):
+class CopyMakesDirectories(_Looks):
     async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
         try:
             await super().copy_in(name, path, tar)
@@ -148,7 +148,7 @@ class CopyMakesDirectories(_Is):
             await super().copy_in(name, "/", pieces(packed(rooted)))
 
 
-class NothingIsAnEmptyArchive(_Is):
+class NothingIsAnEmptyArchive(_Looks):
     async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
         try:
             async for piece in super().copy_out(name, path):
@@ -159,7 +159,7 @@ class NothingIsAnEmptyArchive(_Is):
             yield packed({})
 
 
-class NothingIsAnEmptyDirectory(_Is):
+class NothingIsAnEmptyDirectory(_Looks):
     async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
         try:
             return await super().list_files(name, path)
@@ -169,7 +169,7 @@ class NothingIsAnEmptyDirectory(_Is):
             return []
 
 
-class AbsentContainersAreEmpty(_Is):
+class AbsentContainersAreEmpty(_Looks):
     async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
         return await super().list_files(name, path) if await self.there(name) else []
 
