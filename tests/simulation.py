@@ -1,12 +1,25 @@
-"""What the containers of the backends' suite do where they are the dummy backend's."""
+"""The backends' suite where containers are simulated: those of the dummy backend, or like it."""
 
 from __future__ import annotations
 
-from agent_core.testing.backend_scripts import READY, ContainerScripts
+from typing import ClassVar
+
+import pytest
+
+from agent_core.contracts.backend import ContainerBackend
+from agent_core.testing import ContainerBackendContract
+from agent_core.testing.backend_scripts import READY
 
 
-class SimulatedScripts(ContainerScripts):
-    """The commands of the suite as the simulated runtime has them."""
+class SimulatedSuite(ContainerBackendContract):
+    """The suite of one backend, with its containers' commands as the simulated runtime has them."""
+
+    image: ClassVar[str] = "python"
+    backend: ClassVar[type[ContainerBackend]]
+
+    @pytest.fixture
+    def plugin(self):
+        return self.backend
 
     def argv_exit(self, code):
         return ("simulate", "exit", str(code))

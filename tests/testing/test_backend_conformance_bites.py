@@ -15,7 +15,7 @@ import pytest
 from corpus import CHECKS, Expectation
 
 HERE = Path(__file__).parent
-CORPORA = ("bad_backends", "bad_contents")
+CORPORA = ("bad_backends", "bad_files", "bad_options")
 AT_ONCE = 4
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import pytest
 from agent_backend_dummy.backend import DummyBackend
 from agent_backend_dummy.scratch import DummyScratch
-from simulation import SimulatedScripts
+from simulation import SimulatedSuite
 
-from agent_core.testing import ContainerBackendContract, ScratchManagerContract
+from agent_core.testing import ScratchManagerContract
 
 
-class TestDummyBackend(SimulatedScripts, ContainerBackendContract):
-    image = "python"
-
-    @pytest.fixture
-    def plugin(self):
-        return DummyBackend
+class TestDummyBackend(SimulatedSuite):
+    backend = DummyBackend
 
     @pytest.fixture
     def entry_module(self):
