@@ -69,11 +69,16 @@ def test_a_container_has_the_directories_that_all_have_and_its_own(store, path):
 
 
 @pytest.mark.parametrize(
-    "added", [{"a/b": b""}, {"d": b""}, {"new": b"", "new/x": b""}], ids=" ".join
+    ("added", "match"),
+    [
+        ({"a/b": b""}, "/tmp/a/b would be below what is a file"),
+        ({"new": b"", "new/x": b""}, "/tmp/new/x would be below"),
+        ({"d": b""}, "/tmp/d is a directory already"),
+    ],
 )
-def test_nothing_is_a_file_and_a_directory(store, added):
+def test_nothing_is_a_file_and_a_directory(store, added, match):
     put(store, "/tmp", {"a": b"1", "d/x": b"2"})
-    with pytest.raises(InvalidArgument, match="a file"):
+    with pytest.raises(InvalidArgument, match=match):
         put(store, "/tmp", added)
     with pytest.raises(InvalidArgument, match="no directory"):
         Files(store, "a").entries("/tmp/a")

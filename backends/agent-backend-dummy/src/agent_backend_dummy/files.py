@@ -184,10 +184,11 @@ def _refuse_mixed(tree: Mapping[str, _Node], added: Mapping[str, bool]) -> None:
     files = {at for at, node in tree.items() if node.size is not None}
     files |= {at for at, is_directory in added.items() if not is_directory}
     for at, is_directory in added.items():
+        if not files.isdisjoint(_above(at)):
+            raise InvalidArgument(f"{at} would be below what is a file")
         node = tree.get(at)
-        changes = node is not None and (node.size is None) != is_directory
-        if changes or not files.isdisjoint(_above(at)):
-            raise InvalidArgument(f"{at} would be below a file, or a file and a directory")
+        if node is not None and (node.size is None) != is_directory:
+            raise InvalidArgument(f"{at} is a {'file' if is_directory else 'directory'} already")
 
 
 def _above(at: str) -> Iterator[str]:
