@@ -346,6 +346,8 @@ class ContainerBackend(Plugin):
         """Create the container without starting it; does nothing when it exists.
 
         Raises:
+            ImageNotFound: when its image is not there; nothing was taken.
+            Conflict: when one of this name was created from another spec.
             Unsupported: when the edits need what this backend cannot do; nothing was taken.
         """
         raise NotImplementedError

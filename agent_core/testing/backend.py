@@ -129,6 +129,14 @@ class ContainerBackendContract(OptionalChecks, PluginContract):
         assert (await bench.inspect(spec)).state is ContainerState.RUNNING
 
     @at_work
+    async def test_creates_of_no_image_that_is_not_there(self, bench: Bench) -> None:
+        """A container of an unknown image is refused, and nothing was taken."""
+        spec = bench.spec(self.argv_sleep(), image="no-such-image-anywhere")
+        with pytest.raises(ImageNotFound):
+            await bench.backend.create(spec)
+        assert list(await bench.backend.list(bench.owner)) == []
+
+    @at_work
     async def test_starts_once_by_name(self, bench: Bench) -> None:
         """Starting what runs does nothing, at once or one after the other."""
         spec = await bench.created(self.argv_sleep())

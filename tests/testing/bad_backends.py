@@ -101,6 +101,17 @@ class CreateTakesAnotherSpec(ProcessBackend):
             await super().create(spec)
 
 
+class CreatesOfAnyImage(ProcessBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        await super().create(replace(spec, image="sh"))
+
+
+class RefusesAnImageAfterHavingTaken(ProcessBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        await super().create(replace(spec, image="sh"))
+        await self.inspect_image(spec.image)
+
+
 class StartTwiceRaises(ProcessBackend):
     async def start(self, name: str) -> None:
         if (await self.inspect(name)).state is ContainerState.RUNNING:
@@ -631,6 +642,10 @@ EXPECTED = [
     Expectation(RelativePaths, {"says_where_directories_are_seen": "['run']"}),
     Expectation(CreateAgainRaises, {"creates_once_by_name": "exists"}),
     Expectation(CreateTakesAnotherSpec, {"creates_once_by_name": "DID NOT RAISE"}),
+    Expectation(CreatesOfAnyImage, {"creates_of_no_image_that_is_not_there": "DID NOT RAISE"}),
+    Expectation(
+        RefusesAnImageAfterHavingTaken, {"creates_of_no_image_that_is_not_there": "CREATED"}
+    ),
     Expectation(StartTwiceRaises, {"starts_once_by_name": "runs already"}),
     Expectation(StartOfTheAbsentSucceeds, {"starts_only_what_was_created": "DID NOT RAISE"}),
     Expectation(StartOfTheEndedSucceeds, {"starts_only_what_was_created": "DID NOT RAISE"}),

@@ -322,7 +322,7 @@ EXPECTED = [
         CommitsAreNotMade,
         {
             "commits_a_container_to_an_image": "is not on this node",
-            "commits_the_files_of_a_container": "there is no",
+            "commits_the_files_of_a_container": "is not on this node",
         },
     ),
     Expectation(CommitsHaveNoDigest, {"commits_a_container_to_an_image": "assert ''"}),

@@ -190,7 +190,13 @@ class DummyBackend(ContainerBackend):
         kernel = str(spec.env.get("BACKENDAI_KERNEL_ID", ""))
         subject = Subject(kernel, spec.name, spec.image)
         parts = ("prepare-scratch", "prepare-ssh", "mount-krunner", "spawn")
-        await self._day.step("create", subject, lambda: self.engine.create(spec), *parts)
+
+        def make() -> None:
+            if spec.name not in self.engine.containers:
+                self.images_here.inspect(spec.image)
+            self.engine.create(spec)
+
+        await self._day.step("create", subject, make, *parts)
 
     async def start(self, name: str) -> None:
         """Start a container."""
