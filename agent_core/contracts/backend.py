@@ -34,7 +34,7 @@ CAPABILITIES: Mapping[str, str] = {
     "kill.whole": "no process of a killed container can escape",
     "processes": "a container's processes are those of the host and can be measured",
     "exec": "a further process can be started in a running container",
-    "copy": "files can be copied into and out of a container",
+    "copy": "files can be copied into and out of a container, and listed",
     "commit": "a container can be made into an image",
 }
 """Every capability that a backend declares, and what it means."""
@@ -306,7 +306,7 @@ class ContainerBackend(Plugin):
         bytes.
 
         Raises:
-            ImageNotFound: when no registry has it.
+            ImageNotFound: when no registry has it; the hint says what to do.
         """
         raise Unsupported(f"backend {self.info.name!r} cannot pull images")
         yield {}
@@ -319,6 +319,8 @@ class ContainerBackend(Plugin):
     async def save_image(self, name: str) -> AsyncIterator[bytes]:
         """Yield an image as a tar stream that an engine can load; by default it cannot.
 
+        No piece is larger than a mebibyte.
+
         Raises:
             ImageNotFound: when there is none of that name.
         """
@@ -330,7 +332,10 @@ class ContainerBackend(Plugin):
         raise Unsupported(f"backend {self.info.name!r} cannot remove images")
 
     async def create_network(self, name: str) -> None:
-        """Create a network; the default says that this backend cannot."""
+        """Create a network that containers can join by their edits; does nothing when it is there.
+
+        The default says that this backend cannot.
+        """
         raise Unsupported(f"backend {self.info.name!r} has no networks")
 
     async def remove_network(self, name: str) -> None:
@@ -341,6 +346,8 @@ class ContainerBackend(Plugin):
         """Create the container without starting it; does nothing when it exists.
 
         Raises:
+            ImageNotFound: when its image is not there; nothing was taken.
+            Conflict: when one of this name was created from another spec.
             Unsupported: when the edits need what this backend cannot do; nothing was taken.
         """
         raise NotImplementedError
@@ -419,28 +426,55 @@ class ContainerBackend(Plugin):
         raise NotImplementedError
 
     async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
-        """Run a further process in the container; the default says that this backend cannot."""
+        """Run a further process in the container to its end; by default this backend cannot.
+
+        What it prints is read, so that it never waits for a reader, and belongs to nobody. One that
+        cannot be started is a `KernelFailed`, or ends with 126 or 127 as in a shell.
+
+        Raises:
+            NotFound: when there is no such container.
+            WrongState: when it does not run.
+        """
         raise Unsupported(f"backend {self.info.name!r} cannot exec")
 
     async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
-        """Unpack a tar stream at `path`; the default says that this backend cannot.
+        """Unpack a tar stream in the directory `path`; the default says that this backend cannot.
 
         Here and in `copy_out` and `list_files` a relative path starts at the working directory.
+        The stream comes in pieces of any size; an error that it raises fails the copy.
+
+        Raises:
+            NotFound: when there is no such container or directory.
         """
         raise Unsupported(f"backend {self.info.name!r} cannot copy files")
 
     def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
-        """Yield `path` as a tar stream; the default says that this backend cannot."""
+        """Yield `path` as a tar stream; the default says that this backend cannot.
+
+        Its members are named from the last part of the path on: ``er.bin`` of ``/deep/er.bin``,
+        ``deep`` and ``deep/er.bin`` of ``/deep``. No piece is larger than a mebibyte.
+
+        Raises:
+            NotFound: when there is no such container, or nothing is there.
+        """
         raise Unsupported(f"backend {self.info.name!r} cannot copy files")
 
     async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
         """List a directory of the container; the default says that this backend cannot.
 
         Raises:
-            NotFound: when nothing is there.
+            NotFound: when there is no such container, or nothing is there.
+            InvalidArgument: when it is no directory.
         """
         raise Unsupported(f"backend {self.info.name!r} cannot list files")
 
     async def commit(self, name: str, image: str) -> str:
-        """Make the container into an image; the default says that this backend cannot."""
+        """Make the container into an image with its files; the default says that it cannot.
+
+        Returns the digest that `inspect_image` tells of it.
+
+        Raises:
+            InvalidArgument: when `image` is no name of an image; nothing was made.
+            NotFound: when there is no such container.
+        """
         raise Unsupported(f"backend {self.info.name!r} cannot commit")

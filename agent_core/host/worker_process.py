@@ -118,7 +118,8 @@ class WorkerProcess:
     def how(self, where: str = "") -> str:
         """Say how it ended, waiting a moment for its end: ``was killed by SIGSEGV in open()``."""
         if self._ended:
-            return self._ended
+            # Whoever watches it may have seen its end first, and knows of no call.
+            return self._ended if self._why else f"{self._ended} {where}".rstrip()
         if self._why:
             return f"was killed: {self._why}"
         if not self._is_over(1.0):

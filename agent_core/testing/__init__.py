@@ -28,6 +28,14 @@ _HOME = {
     "ScratchManagerContract": "agent_core.testing.scratch",
 }
 
+_SHARED = (
+    "agent_core.testing.lifetime",
+    "agent_core.testing.backend_files",
+    "agent_core.testing.backend_images",
+    "agent_core.testing.backend_optional",
+)
+"""Where assertions are beside those of the suites' own modules."""
+
 
 def __getattr__(name: str) -> Any:
     """Import a suite when it is asked for, with its assertions explained by pytest."""
@@ -35,5 +43,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
 
-    pytest.register_assert_rewrite("agent_core.testing.lifetime", _HOME[name])
+    pytest.register_assert_rewrite(*_SHARED, _HOME[name])
     return getattr(import_module(_HOME[name]), name)

@@ -42,7 +42,7 @@ from agent_core.contracts.errors import (
 from agent_core.contracts.info import EditOutcome, EditTreatment, Plugin, Support
 from agent_core.testing.backend_bench import Bench, Setting, at_work, living, marked, start_time
 from agent_core.testing.backend_edits import SAMPLES
-from agent_core.testing.backend_scripts import ContainerScripts
+from agent_core.testing.backend_optional import OptionalChecks
 from agent_core.testing.lifetime import PluginContract
 
 
@@ -51,7 +51,7 @@ def _needs_processes(bench: Bench) -> None:
         pytest.skip("this backend's containers have no processes of the host")
 
 
-class ContainerBackendContract(ContainerScripts, PluginContract):
+class ContainerBackendContract(OptionalChecks, PluginContract):
     """Every clause of the contract of container backends, one test each.
 
     Attributes:
@@ -127,6 +127,14 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
         await bench.backend.start(spec.name)
         await bench.backend.create(spec)
         assert (await bench.inspect(spec)).state is ContainerState.RUNNING
+
+    @at_work
+    async def test_creates_of_no_image_that_is_not_there(self, bench: Bench) -> None:
+        """A container of an unknown image is refused, and nothing was taken."""
+        spec = bench.spec(self.argv_sleep(), image="no-such-image-anywhere")
+        with pytest.raises(ImageNotFound):
+            await bench.backend.create(spec)
+        assert list(await bench.backend.list(bench.owner)) == []
 
     @at_work
     async def test_starts_once_by_name(self, bench: Bench) -> None:
@@ -337,10 +345,17 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
 
     @at_work
     async def test_keeps_the_output(self, bench: Bench) -> None:
-        """What was printed can be read after the end."""
+        """What was printed can be read after the end, followed or not."""
         spec = await bench.started(self.argv_print("so long"))
         await bench.ended(spec)
         assert "so long\n" in await bench.text(spec)
+        assert "so long\n" in await bench.text(spec, follow=True)
+
+    @at_work
+    async def test_has_no_output_before_the_start(self, bench: Bench) -> None:
+        """A container that was only created has printed nothing, which is no error."""
+        spec = await bench.created(self.argv_print("so long"))
+        assert await bench.text(spec) == ""
 
     @at_work
     async def test_follows_the_output_to_the_end(self, bench: Bench) -> None:
@@ -430,24 +445,6 @@ class ContainerBackendContract(ContainerScripts, PluginContract):
             await bench.backend.create(spec)
         assert (await bench.inspect(spec)).presence is Presence.ABSENT
         assert list(await bench.backend.list(bench.owner)) == []
-
-    @at_work
-    async def test_refuses_the_optional_calls_it_lacks(self, bench: Bench) -> None:
-        """What is declared as missing is refused when called, not half done."""
-        declared = bench.backend.capabilities()
-        if declared.get("networks") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.create_network("conformance")
-            await bench.backend.remove_network("conformance")
-        if declared.get("exec") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.exec(bench.name(), self.argv_exit(0))
-        if declared.get("images.save") is Support.NO:
-            with pytest.raises(Unsupported):
-                await anext(aiter(bench.backend.save_image(self.image)))
-        if declared.get("commit") is Support.NO:
-            with pytest.raises(Unsupported):
-                await bench.backend.commit(bench.name(), "conformance")
 
     @at_work
     async def test_finds_its_containers_again(self, bench: Bench) -> None:

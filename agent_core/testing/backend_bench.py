@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from agent_core.contracts.backend import (
     BackendEvent,
     ContainerBackend,
@@ -18,6 +20,7 @@ from agent_core.contracts.backend import (
     ContainerState,
     ContainerStatus,
 )
+from agent_core.contracts.info import Support
 from agent_core.testing.backend_scripts import READY
 
 
@@ -214,6 +217,17 @@ async def _closing(source: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+def needs(bench: Bench, capability: str) -> None:
+    """Skip a check where the backend declares that it lacks what the check is about."""
+    if bench.backend.capabilities().get(capability) is not Support.YES:
+        pytest.skip(f"this backend declares that it lacks {capability}")
+
+
+async def every(items: AsyncIterator[object]) -> list[object]:
+    """Collect what an iterator yields to its end."""
+    return [item async for item in items]
 
 
 def _stat(pid: int) -> list[str]:

@@ -228,10 +228,11 @@ def test_files_go_in_and_come_out_as_they_were(dummy, tmp_path):
         assert archive.extractfile("work/a/b.bin").read() == content
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.txt").write_text("hello")
-    node.agentctl("cp", str(tmp_path / "in"), f"{kernel}:/data/")
-    node.agentctl("cp", f"{kernel}:/data/in/x.txt", str(tmp_path / "back.txt"))
+    node.agentctl("cp", str(tmp_path / "in"), f"{kernel}:/tmp/")
+    node.agentctl("cp", f"{kernel}:/tmp/in/x.txt", str(tmp_path / "back.txt"))
     assert (tmp_path / "back.txt").read_text() == "hello"
-    assert "x.txt" in node.agentctl("kernels", "files", kernel, "/data/in")
+    assert "x.txt" in node.agentctl("kernels", "files", kernel, "/tmp/in")
+    assert "/nowhere" in node.agentctl("cp", str(tmp_path / "in"), f"{kernel}:/nowhere/", code=1)
     with pytest.raises(NotFound):
         node.ask("list_files", kernel, "/nowhere")
     assert "one of the two" in node.agentctl("cp", "a", "b", code=2)

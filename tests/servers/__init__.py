@@ -21,10 +21,15 @@ NEEDS = {"docker": without_docker, "registry": without_registry}
 def pytest_runtest_setup(item):
     """Skip a test with its reason where a server is missing, or fail it where that must be."""
     for name in (name for mark in item.iter_markers("requires") for name in mark.args):
-        missing = NEEDS[name]() if name in NEEDS else None
-        if missing:
-            required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
-            (pytest.fail if name in required else pytest.skip)(missing)
+        need(name)
+
+
+def need(name):
+    """Skip the test that runs where a server is missing, or fail it where that must be."""
+    missing = NEEDS[name]() if name in NEEDS else None
+    if missing:
+        required = os.environ.get("AGENT_TESTS_REQUIRE", "").replace(",", " ").split()
+        (pytest.fail if name in required else pytest.skip)(missing)
 
 
 @pytest.fixture(scope="session")

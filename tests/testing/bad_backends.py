@@ -1,22 +1,21 @@
 """Backends that are bad in one way each, and the conformance suite of each of them.
 
-`test_backend_conformance_bites` runs this file, and proves that of each class exactly those tests
-fail that are named in `fails`. All but the fault is the process backend.
+All but the fault is the process backend. `test_backend_conformance_bites` runs this file.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 from agent_backend_process import processes
 from agent_backend_process.backend import ProcessBackend
+from corpus import Expectation, suites
 
 from agent_core.contracts.backend import (
     BackendEvent,
@@ -24,6 +23,7 @@ from agent_core.contracts.backend import (
     ContainerState,
     ContainerStatus,
     ExitStatus,
+    FileEntry,
     Handles,
     Image,
     Paths,
@@ -40,7 +40,6 @@ from agent_core.contracts.errors import (
 )
 from agent_core.contracts.info import Support
 from agent_core.testing import ContainerBackendContract
-from agent_core.testing.lifetime import PluginContract
 
 # -- declarations ----------------------------------------------------------------------------
 
@@ -100,6 +99,17 @@ class CreateTakesAnotherSpec(ProcessBackend):
     async def create(self, spec: ContainerSpec) -> None:
         if (await self.inspect(spec.name)).presence is not Presence.PRESENT:
             await super().create(spec)
+
+
+class CreatesOfAnyImage(ProcessBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        await super().create(replace(spec, image="sh"))
+
+
+class RefusesAnImageAfterHavingTaken(ProcessBackend):
+    async def create(self, spec: ContainerSpec) -> None:
+        await super().create(replace(spec, image="sh"))
+        await self.inspect_image(spec.image)
 
 
 class StartTwiceRaises(ProcessBackend):
@@ -410,6 +420,21 @@ class LogsOfTheEndedAreGone(ProcessBackend):
                 yield chunk
 
 
+class FollowingTheEndedIsSilent(ProcessBackend):
+    async def logs(self, name: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        if not (follow and (await self.inspect(name)).state is ContainerState.EXITED):
+            async for chunk in super().logs(name, follow=follow):
+                yield chunk
+
+
+class LogsOfTheRestingRaise(ProcessBackend):
+    async def logs(self, name: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        if (await self.inspect(name)).state is ContainerState.CREATED:
+            raise NotFound(f"container {name!r} has not been started")
+        async for chunk in super().logs(name, follow=follow):
+            yield chunk
+
+
 class LogsWithoutBound(ProcessBackend):
     async def create(self, spec: ContainerSpec) -> None:
         await super().create(replace(spec, log_limit=1 << 30))
@@ -533,6 +558,28 @@ class ExecOnlySaysItRan(ProcessBackend):
         return ExitStatus(0)
 
 
+class FilesAreListedOnly(ProcessBackend):
+    async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
+        return []
+
+
+class PullEndsAtOnce(ProcessBackend):
+    async def pull_image(self, name: str) -> AsyncIterator[Mapping[str, Any]]:
+        for nothing in ():
+            yield nothing
+
+
+class SavesNothing(ProcessBackend):
+    async def save_image(self, name: str) -> AsyncIterator[bytes]:
+        for nothing in ():
+            yield nothing
+
+
+class CommitsWithoutBeingAbleTo(ProcessBackend):
+    async def commit(self, name: str, image: str) -> str:
+        return ""
+
+
 class NetworksCannotBeGivenBack(ProcessBackend):
     async def remove_network(self, name: str) -> None:
         raise Unsupported("there are no networks")
@@ -582,28 +629,6 @@ class RestartForgetsEnds(ProcessBackend):
 
 # -- what fails ------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a bad backend fails.
-
-    Attributes:
-        backend: The backend.
-        fails: The tests that fail, and for each a piece of the reason.
-        alone: Whether nothing else is run, as the fault breaks what all the others build on.
-        hangs: Whether a fault shows as waiting forever, so that the deadline should be short.
-    """
-
-    backend: type[ProcessBackend]
-    fails: Mapping[str, str]
-    alone: bool = False
-    hangs: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.backend.__name__
-
-
 _LATE = "TimeoutError"
 
 EXPECTED = [
@@ -617,6 +642,10 @@ EXPECTED = [
     Expectation(RelativePaths, {"says_where_directories_are_seen": "['run']"}),
     Expectation(CreateAgainRaises, {"creates_once_by_name": "exists"}),
     Expectation(CreateTakesAnotherSpec, {"creates_once_by_name": "DID NOT RAISE"}),
+    Expectation(CreatesOfAnyImage, {"creates_of_no_image_that_is_not_there": "DID NOT RAISE"}),
+    Expectation(
+        RefusesAnImageAfterHavingTaken, {"creates_of_no_image_that_is_not_there": "CREATED"}
+    ),
     Expectation(StartTwiceRaises, {"starts_once_by_name": "runs already"}),
     Expectation(StartOfTheAbsentSucceeds, {"starts_only_what_was_created": "DID NOT RAISE"}),
     Expectation(StartOfTheEndedSucceeds, {"starts_only_what_was_created": "DID NOT RAISE"}),
@@ -719,6 +748,8 @@ EXPECTED = [
             "gives_the_environment_and_the_directory": "good day",
         },
     ),
+    Expectation(FollowingTheEndedIsSilent, {"keeps_the_output": "so long"}),
+    Expectation(LogsOfTheRestingRaise, {"has_no_output_before_the_start": "has not been started"}),
     Expectation(LogsWithoutBound, {"bounds_the_output": "(100000 * 1.5)"}),
     Expectation(LogsKeepTheBeginning, {"bounds_the_output": "7999"}),
     Expectation(LogsKeepNextToNothing, {"bounds_the_output": "/ 4) <="}),
@@ -775,8 +806,21 @@ EXPECTED = [
         IgnoresWhatItSaysItRefuses,
         {"refuses_the_edits": "DID NOT RAISE"},
     ),
-    Expectation(ExecOnlySaysItRan, {"refuses_the_optional_calls_it_lacks": "DID NOT RAISE"}),
-    Expectation(NetworksCannotBeGivenBack, {"refuses_the_optional_calls_it_lacks": "no networks"}),
+    Expectation(ExecOnlySaysItRan, {"refuses_the_optional_calls_it_lacks[exec]": "DID NOT RAISE"}),
+    Expectation(FilesAreListedOnly, {"refuses_the_optional_calls_it_lacks[copy]": "DID NOT RAISE"}),
+    Expectation(
+        PullEndsAtOnce, {"refuses_the_optional_calls_it_lacks[images.pull]": "DID NOT RAISE"}
+    ),
+    Expectation(
+        SavesNothing, {"refuses_the_optional_calls_it_lacks[images.save]": "DID NOT RAISE"}
+    ),
+    Expectation(
+        CommitsWithoutBeingAbleTo, {"refuses_the_optional_calls_it_lacks[commit]": "DID NOT RAISE"}
+    ),
+    Expectation(
+        NetworksCannotBeGivenBack,
+        {"refuses_the_optional_calls_it_lacks[networks]": "no networks"},
+    ),
     Expectation(
         ContainersDieWithTheAgent,
         {"finds_its_containers_again": "EXITED", "tells_what_ended_between_two_agents": "7"},
@@ -788,25 +832,6 @@ EXPECTED = [
         hangs=True,
     ),
 ]
-
-
-CHECKS = [name for name in vars(ContainerBackendContract) if name.startswith("test_")]
-WHOLE = "AGENT_TESTS_WHOLE_CORPUS" in os.environ
-"""Whether every check meets every bad backend, which takes minutes."""
-
-_NEIGHBOURS = 1
-
-
-def _chosen(expected: Expectation) -> list[str]:
-    """Choose the checks that are to fail, and what stands beside them in the suite."""
-    wanted = tuple(f"test_{name.partition('[')[0]}" for name in expected.fails)
-    places = [n for n, check in enumerate(CHECKS) if check.startswith(wanted)]
-    if expected.alone:
-        return [CHECKS[n] for n in places]
-    if WHOLE or not wanted:
-        return CHECKS
-    near = {m for n in places for m in range(n - _NEIGHBOURS, n + _NEIGHBOURS + 1)}
-    return [check for n, check in enumerate(CHECKS) if n in near]
 
 
 class _Suite(ContainerBackendContract):
@@ -823,14 +848,4 @@ class _Suite(ContainerBackendContract):
         return {"kill": "process-tree"}
 
 
-def _suite(expected: Expectation) -> type[_Suite]:
-    """Make the suite of one bad backend: without what all kinds share, which needs no backend."""
-    left_out = {name for name in vars(PluginContract) if name.startswith("test_")}
-    body: dict[str, Any] = dict.fromkeys(left_out | set(CHECKS) - set(_chosen(expected)))
-    body["backend"] = expected.backend
-    if expected.hangs:
-        body["deadline"] = 4.0
-    return type(f"Test{expected.name}", (_Suite,), body)
-
-
-globals().update({f"Test{expected.name}": _suite(expected) for expected in EXPECTED})
+globals().update(suites(_Suite, EXPECTED))

@@ -5,17 +5,13 @@ from __future__ import annotations
 import pytest
 from agent_backend_dummy.backend import DummyBackend
 from agent_backend_dummy.scratch import DummyScratch
+from simulation import SimulatedSuite
 
-from agent_core.testing import ContainerBackendContract, ScratchManagerContract
-from agent_core.testing.backend_scripts import READY
+from agent_core.testing import ScratchManagerContract
 
 
-class TestDummyBackend(ContainerBackendContract):
-    image = "python"
-
-    @pytest.fixture
-    def plugin(self):
-        return DummyBackend
+class TestDummyBackend(SimulatedSuite):
+    backend = DummyBackend
 
     @pytest.fixture
     def entry_module(self):
@@ -24,36 +20,6 @@ class TestDummyBackend(ContainerBackendContract):
     @pytest.fixture
     def bad_config(self):
         return {"agent": {"delay": {"scan-image": -1}}}
-
-    def argv_exit(self, code):
-        return ("simulate", "exit", str(code))
-
-    def argv_signal(self, signal):
-        return ("simulate", "signal", str(signal))
-
-    def argv_print(self, text):
-        return ("simulate", "print", text)
-
-    def argv_flood(self, lines):
-        return ("simulate", "flood", str(lines))
-
-    def argv_sleep(self):
-        return ("simulate", "stay", READY)
-
-    def argv_deaf(self):
-        return ("simulate", "deaf", READY)
-
-    def argv_daemons(self):
-        return self.argv_sleep()
-
-    def argv_missing(self):
-        return ("simulate", "missing")
-
-    def argv_greet(self):
-        return ("simulate", "env", "GREETING")
-
-    def argv_two_words(self):
-        return ("simulate", "say", "one", "0.3", "two")
 
 
 class TestDummyBackendThatTakesItsTime(TestDummyBackend):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent_core.contracts.backend import ExitStatus
+from agent_core.contracts.errors import KernelFailed
 
 PROGRAM: Final = "simulate"
 _LINE: Final = 79
@@ -54,6 +55,18 @@ def act_of(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Act:
         return STAYS
     make = _ACTS.get(argv[1])
     return STAYS if make is None else make(argv[2:], env, cwd)
+
+
+def ending_of(argv: Sequence[str]) -> tuple[float, ExitStatus]:
+    """Say after how many seconds a further command ends and how; what stays ends at once with 0.
+
+    Raises:
+        KernelFailed: when it cannot be started.
+    """
+    act = act_of(argv, {}, "/")
+    if not act.starts:
+        raise KernelFailed(f"the command {' '.join(argv)!r} is not there")
+    return act.ends or _ending(0)
 
 
 _Words = Sequence[str]

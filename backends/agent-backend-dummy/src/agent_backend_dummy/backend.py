@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agent_backend_dummy import files
+from agent_backend_dummy.acting import ending_of
 from agent_backend_dummy.commands import COMMANDS, run_command
 from agent_backend_dummy.day import NOBODY, Day
 from agent_backend_dummy.declaration import EDITS, FACTS, INFO
 from agent_backend_dummy.engine import Container, Engine
 from agent_backend_dummy.faults import Subject
-from agent_backend_dummy.images import Images
+from agent_backend_dummy.files import Files
+from agent_backend_dummy.images import Images, refuse_malformed
 from agent_backend_dummy.records import Record
 from agent_backend_dummy.runner import DummyCodeRunner, DummyFakeCodeRunner
 from agent_backend_dummy.settings import Settings, read_node, read_settings
@@ -188,7 +190,13 @@ class DummyBackend(ContainerBackend):
         kernel = str(spec.env.get("BACKENDAI_KERNEL_ID", ""))
         subject = Subject(kernel, spec.name, spec.image)
         parts = ("prepare-scratch", "prepare-ssh", "mount-krunner", "spawn")
-        await self._day.step("create", subject, lambda: self.engine.create(spec), *parts)
+
+        def make() -> None:
+            if spec.name not in self.engine.containers:
+                self.images_here.inspect(spec.image)
+            self.engine.create(spec)
+
+        await self._day.step("create", subject, make, *parts)
 
     async def start(self, name: str) -> None:
         """Start a container."""
@@ -288,45 +296,61 @@ class DummyBackend(ContainerBackend):
     # ---- files and commits ----
 
     async def exec(self, name: str, argv: Sequence[str]) -> ExitStatus:
-        """Run nothing, successfully, in a container that runs."""
-        await self._day.step("exec", self._subject(name), lambda: self._running(name))
-        return ExitStatus(0, finished_at=time.time())
+        """Run nothing: what `simulate` says ends so, and any other command at once with code 0.
+
+        Raises:
+            WrongState: when the container does not run.
+        """
+
+        def begin() -> tuple[float, ExitStatus]:
+            state = self.engine.find(name).state
+            if state is not ContainerState.RUNNING:
+                raise WrongState(f"container {name} is {state}, and runs no commands")
+            return ending_of(argv)
+
+        seconds, status = await self._day.step("exec", self._subject(name), begin)
+        await asyncio.sleep(seconds)
+        return replace(status, finished_at=time.time())
 
     async def copy_in(self, name: str, path: str, tar: AsyncIterator[bytes]) -> None:
         """Keep the files of a tar stream with the container."""
-        self.engine.find(name)
+        files = self._files(name)
         after = await self._day.before("copy-in", self._subject(name), "accept-file")
-        await files.unpack(self.engine.store, name, path, tar)
+        await files.unpack(path, tar)
         self._day.fail(after)
 
     async def copy_out(self, name: str, path: str) -> AsyncIterator[bytes]:
         """Yield what was copied in, as a tar stream."""
-        self.engine.find(name)
-        single = any(row[0] == files.place(path) for row in self.engine.store.files(name))
-        delay = "download-single" if single else "download-file"
-        packed = files.pack(self.engine.store, name, path)
+        files = self._files(name)
+        delay = "download-single" if files.is_file(path) else "download-file"
+        packed = files.pack(path)
         async for chunk in self._day.stream("copy-out", self._subject(name), packed, delay):
             yield chunk
 
     async def list_files(self, name: str, path: str) -> Sequence[FileEntry]:
         """List a directory of what was copied in."""
-        self.engine.find(name)
-        store = self.engine.store
-        look = partial(files.entries, store, name, path)
+        look = partial(self._files(name).entries, path)
         return await self._day.step("list-files", self._subject(name), look, "list-files")
 
+    def _files(self, name: str) -> Files:
+        self.engine.find(name)
+        store = self.engine.store
+        spec = store.spec(name)
+        return Files(store, name, spec["cwd"], spec.get("mounts", ()))
+
     async def commit(self, name: str, image: str) -> str:
-        """Have an image of that name from now on.
+        """Have an image of that name from now on, with the files of the container.
 
         Raises:
+            InvalidArgument: when it is no name of an image.
             WrongState: when the container was never started.
         """
+        refuse_malformed(image)
         container = self.engine.find(name)
         if container.state is ContainerState.CREATED:
             raise WrongState(f"container {name} was not started yet")
-        add = partial(self.images_here.add, image)
-        await self._day.step("commit", self._subject(name), add, "commit")
-        return self.images_here.inspect(image).digest
+        make = partial(self.images_here.commit, name, image)
+        return await self._day.step("commit", self._subject(name), make, "commit")
 
     # ---- who is concerned ----
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from agent_backend_dummy.acting import Act, act_of
+from agent_backend_dummy.images import files_of
 from agent_backend_dummy.store import Row, Store
 from agent_core.contracts.backend import BackendEvent, ContainerSpec, ContainerState, ExitStatus
 from agent_core.contracts.edits import ContainerEdits
@@ -129,7 +130,7 @@ class Engine:
             if there.digest != digest:
                 raise Conflict(f"container {spec.name} was created from another specification")
             return
-        self.store.add(spec.name, spec.owner, stored)
+        self.store.add(spec.name, spec.owner, stored, files_of(spec.image))
         container = Container(spec.name, spec.owner, stored, digest)
         container.edits = spec.edits
         self.containers[spec.name] = container
@@ -269,6 +270,7 @@ def _stored(spec: ContainerSpec) -> dict[str, Any]:
         # As text, which weighs a tenth of what it says: thousands lie in memory.
         "record": _encode(spec.record),
         "log_limit": spec.log_limit,
+        "mounts": [mount.target for mount in spec.edits.mounts],
     }
 
 

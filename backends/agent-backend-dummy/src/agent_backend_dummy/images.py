@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 from agent_backend_dummy.settings import Settings
 from agent_backend_dummy.store import Store
 from agent_core.contracts.backend import Image
-from agent_core.contracts.errors import ImageNotFound
+from agent_core.contracts.errors import ImageNotFound, InvalidArgument
 
 ANY: Final = "python"
 """The image that is there when no image is configured at all."""
@@ -20,6 +21,9 @@ _KIND: Final = "image"
 _SIZE: Final = 64 << 20
 _LAYERS: Final = 4
 _TURNS: Final = 5
+_HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?"
+_PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME: Final = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII)
 
 
 class Images:
@@ -84,18 +88,45 @@ class Images:
         self.add(name)
 
     def add(self, name: str) -> None:
-        """Have an image from now on."""
+        """Have an image from now on, with nothing in it."""
+        self._store.drop_files(files_of(name))
         self._store.drop_name("purged", name)
         self._store.put_name(_KIND, name)
 
+    def commit(self, container: str, name: str) -> str:
+        """Have an image with the files of a container from now on; returns its digest."""
+        with self._store.together():
+            self.add(name)
+            self._store.copy_files(container, files_of(name))
+        return self.inspect(name).digest
+
     def purge(self, name: str) -> None:
         """Have it no longer; succeeds when it is not here."""
+        self._store.drop_files(files_of(name))
         self._store.drop_name(_KIND, name)
         self._store.put_name("purged", name)
 
     def names(self) -> Sequence[str]:
         """List the names of what is here."""
         return [image.name for image in self.all()]
+
+
+def files_of(name: str) -> str:
+    """Say under what name the store has an image's files; no container is named so."""
+    return f"image {name}"
+
+
+def refuse_malformed(name: str) -> None:
+    """Refuse what no registry takes as the name of an image.
+
+    Raises:
+        InvalidArgument: when it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{name[:200]!r} is no name of an image",
+            hint="Write [host[:port]/]name[:tag], the name in lower case.",
+        )
 
 
 def _image(name: str) -> Image:

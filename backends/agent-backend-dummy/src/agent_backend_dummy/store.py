@@ -92,12 +92,16 @@ class Store:
 
     # ---- containers ----
 
-    def add(self, name: str, owner: str, spec: Mapping[str, Any]) -> None:
-        """Write a container that was created."""
+    def add(self, name: str, owner: str, spec: Mapping[str, Any], files_of: str = "") -> None:
+        """Write a container that was created, with the files that an image has, if any."""
         values = [name, owner, _encode(spec), ContainerState.CREATED]
-        self._db.execute(
-            "INSERT INTO containers (name, owner, spec, state) VALUES (?,?,?,?)", values
-        )
+        insert = "INSERT INTO containers (name, owner, spec, state) VALUES (?,?,?,?)"
+        if files_of not in self._with_files:
+            self._db.execute(insert, values)
+            return
+        with self.together():
+            self._db.execute(insert, values)
+            self.copy_files(files_of, name)
 
     def started(self, name: str, at: float, due: float | None, ending: ExitStatus | None) -> None:
         """Write that a container was started, and when and how it will end by itself."""
@@ -130,6 +134,12 @@ class Store:
             self._db.execute("DELETE FROM containers WHERE name = ?", [name])
             self._db.execute("DELETE FROM files WHERE container = ?", [name])
         self._with_files.discard(name)
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """Read what a container was created from; empty when there is none."""
+        found = self._db.execute("SELECT spec FROM containers WHERE name = ?", [name]).fetchone()
+        read: dict[str, Any] = json.loads(found[0]) if found else {}
+        return read
 
     def rows(self) -> Iterator[Row]:
         """Read every container."""
@@ -183,25 +193,44 @@ class Store:
         """Delete a name of a kind."""
         self._db.execute("DELETE FROM names WHERE kind = ? AND name = ?", [kind, name])
 
-    def put_file(self, container: str, path: str, mode: int, mtime: float, data: bytes) -> None:
-        """Write a file of a container."""
+    def put_file(
+        self, container: str, path: str, mode: int, mtime: float, data: bytes | None
+    ) -> None:
+        """Write a file of a container; a directory has no data."""
         self._with_files.add(container)
         values = [container, path, mode, mtime, data]
         self._db.execute("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?)", values)
 
-    def files(self, container: str) -> list[tuple[str, int, float, int]]:
-        """List path, mode, time and size of a container's files."""
+    def files(self, container: str) -> list[tuple[str, int, float, int | None]]:
+        """List path, mode, time and size of a container's files; a directory has no size."""
         return self._db.execute(
             "SELECT path, mode, mtime, length(data) FROM files WHERE container = ? ORDER BY path",
             [container],
         ).fetchall()
 
     def file(self, container: str, path: str) -> bytes:
-        """Read a file of a container; empty when there is none."""
+        """Read a file of a container; empty when there is none, and for a directory."""
         found = self._db.execute(
             "SELECT data FROM files WHERE container = ? AND path = ?", [container, path]
         ).fetchone()
-        return bytes(found[0]) if found else b""
+        return bytes(found[0]) if found and found[0] is not None else b""
+
+    def copy_files(self, source: str, target: str) -> None:
+        """Give all that one container has, or an image, to another; what that had is gone."""
+        self.drop_files(target)
+        if source not in self._with_files:
+            return
+        self._with_files.add(target)
+        self._db.execute(
+            "INSERT INTO files SELECT ?, path, mode, mtime, data FROM files WHERE container = ?",
+            [target, source],
+        )
+
+    def drop_files(self, container: str) -> None:
+        """Delete the files of a container or an image."""
+        if container in self._with_files:
+            self._db.execute("DELETE FROM files WHERE container = ?", [container])
+            self._with_files.discard(container)
 
 
 def cursor_of(number: int) -> str:
