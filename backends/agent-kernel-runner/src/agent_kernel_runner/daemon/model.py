@@ -101,9 +101,8 @@ class Model:
     def start(self, request: ModelStart) -> None:
         """Start it for the first time or anew; one that somebody keeps running only tells."""
         self.run_id = request.run_id
-        if self._ending:
-            self._again = self._again or request.anew
-            self._changed(self)
+        if self._ending and request.anew:
+            self._again = True  # its beginning will tell
         elif not self.status or (request.anew and self.status in (FAILED, STOPPED)):
             self._begin()
         else:
