@@ -9,73 +9,14 @@ from typing import Any, Final
 
 from agent_core.contracts.models import HealthCheck, ModelService, PreStartAction
 from agent_core.contracts.schema import faults as schema_faults
+from agent_core.kernels.model_schema import ACTIONS, DEFINITION
 from agent_core.kernels.service_ports import ServicePort, read_services
 
-MOST: Final = 16
-"""The most models of a kernel."""
+LARGEST: Final = 64 << 10
+"""The most bytes of a definition, written as JSON."""
 
-_LONGEST: Final = 16 << 10
-_IN_ALL: Final = 64 << 10
 _TOLD: Final = 12
 _FAULT: Final = 300
-
-_TEXT: Final = {"type": "string", "maxLength": _LONGEST, "pattern": r"^[^\x00]*$"}
-_FULL: Final = {**_TEXT, "minLength": 1}
-_WORDS: Final = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 256}
-_SECONDS: Final = {"type": "number", "minimum": 0, "maximum": 86400}
-_LINES: Final = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 4096}]}
-_MODE: Final = {"type": "string", "pattern": r"^0?[0-7]{3}\Z"}
-
-
-def _table(required: Sequence[str], **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*required],
-        "additionalProperties": False,
-    }
-
-
-_ACTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "write_file": _table(
-        ("filename", "body"), filename=_FULL, body=_LINES, mode=_MODE, append={"type": "boolean"}
-    ),
-    "mkdir": _table(("path",), path=_FULL),
-    "run_command": _table(("command",), command=_WORDS),
-    "log": _table(("message",), message=_TEXT, debug={"type": "boolean"}),
-}
-_CHECK: Final = _table(
-    (),
-    path={**_FULL, "pattern": r"^/[!-~]*\Z"},
-    max_retries={"type": "integer", "minimum": 0, "maximum": 1000},
-    max_wait_time={**_SECONDS, "minimum": 0.01, "maximum": 600},
-    interval={**_SECONDS, "minimum": 0.05},
-    expected_status_code={"type": "integer", "minimum": 100, "maximum": 599},
-    initial_delay=_SECONDS,
-)
-_SERVICE: Final = _table(
-    ("start_command", "port"),
-    pre_start_actions={
-        "type": "array",
-        "maxItems": 64,
-        "items": _table(("action",), action={"enum": [*_ACTIONS]}, args={"type": "object"}),
-    },
-    start_command={"anyOf": [_FULL, _WORDS]},
-    shell=_TEXT,
-    port={"type": "integer"},
-    health_check={**_CHECK, "type": ["object", "null"]},
-)
-_MODEL: Final = _table(
-    ("name", "service"),
-    name={"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z"},
-    model_path=_TEXT,
-    service=_SERVICE,
-    metadata={"type": ["object", "null"]},
-)
-SCHEMA: Final = _table(
-    ("models",), models={"type": "array", "items": _MODEL, "minItems": 1, "maxItems": MOST}
-)
-"""The form of a definition, as JSON Schema; ``metadata`` is for people, and passed over."""
 
 
 def read_models(value: object) -> tuple[tuple[ModelService, ...], list[str]]:
@@ -140,7 +81,7 @@ def _faults(value: object) -> Iterator[str]:
     if why := _unwritable(value):
         yield why
         return
-    found = [*schema_faults(value, SCHEMA, "")]
+    found = [*schema_faults(value, DEFINITION, "")]
     yield from (fault.strip() for fault in found)
     if found or not isinstance(value, Mapping):
         return
@@ -150,7 +91,7 @@ def _faults(value: object) -> Iterator[str]:
     for number, model in enumerate(value["models"]):
         for index, action in enumerate(model["service"].get("pre_start_actions", ())):
             where = f"models[{number}] service pre_start_actions[{index}] args"
-            yield from schema_faults(action.get("args", {}), _ACTIONS[action["action"]], where)
+            yield from schema_faults(action.get("args", {}), ACTIONS[action["action"]], where)
 
 
 def _unwritable(value: object) -> str | None:
@@ -161,7 +102,7 @@ def _unwritable(value: object) -> str | None:
         return "it has a character that is none"
     except (TypeError, ValueError, RecursionError) as exc:
         return f"it is no JSON: {exc}"
-    return f"it is larger than {_IN_ALL >> 10} KiB" if size > _IN_ALL else None
+    return f"it is larger than {LARGEST >> 10} KiB" if size > LARGEST else None
 
 
 def _model(table: Mapping[str, Any]) -> ModelService:

@@ -21,6 +21,7 @@ from agent_core.contracts.errors import (
 from .crash import PHASES
 from .session_life import Session, first
 from .test_crash_walk import declared, label_of  # noqa: F401 - a fixture
+from .test_services import until
 
 NODE = """
 [agent.intrinsic.cpu]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent_core.contracts.models import HealthCheck, ModelService, PreStartAction
 from agent_core.contracts.schema import schema_faults
-from agent_core.kernels.model_definition import SCHEMA, published, read_models, to_data
+from agent_core.kernels.model_definition import published, read_models, to_data
+from agent_core.kernels.model_schema import ACTIONS, DEFINITION
 from agent_core.kernels.service_ports import ServicePort, read_services
 from agent_core.kernels.spec import Faults, read_spec
 
@@ -75,7 +76,8 @@ def test_what_is_not_said_has_the_usual_value():
 
 
 def test_the_form_is_one_that_can_be_checked():
-    assert list(schema_faults(SCHEMA)) == []
+    assert list(schema_faults(DEFINITION)) == []
+    assert [fault for action in ACTIONS.values() for fault in schema_faults(action)] == []
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_the_form_is_one_that_can_be_checked():
         ({"models": [model(port="8000")]}, "models[0] service port is '8000', not integer"),
         ({"models": [model(start_command=[])]}, "start_command has 0 items"),
         ({"models": [model(start_command="a\0b")]}, "start_command is 'a\\x00b'"),
-        ({"models": [model(star_command="x")]}, "star_command is not known; known: pre_start"),
+        ({"models": [model(star_command="x")]}, "star_command is not known; known: start_command"),
         ({"models": [model(health_check={"path": "health"})]}, "path is 'health', which does not"),
         ({"models": [model(health_check={"path": "/a b"})]}, "path is '/a b', which does not"),
         ({"models": [model(health_check={"path": "/\r\nX: y"})]}, "which does not match"),
