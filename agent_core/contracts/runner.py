@@ -96,7 +96,8 @@ In detail:
   is, and starts one that was never started or, when it is to be ``anew``, one that has failed or
   was stopped. The agent asks it of every model each time that a runner connects.
 - ``model-state`` comes, with the ``run_id`` of what was asked last, whenever something of it
-  changes. A change while the agent is away is not kept: the next ``start-model`` tells what is.
+  changes. A change while the agent is away is not kept: the next ``start-model`` tells what is,
+  and what bears the ``run_id`` of an earlier one is of the past.
 - ``stop-model`` ends a model as a service is ended; once nothing of it runs its state tells.
 """
 

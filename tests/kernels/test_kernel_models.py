@@ -137,6 +137,24 @@ def test_a_start_waits_for_what_comes_of_it_and_not_for_what_was_before(tmp_path
     assert (started.running, started.model.status) == (True, ModelStatus.HEALTHY)
 
 
+def test_what_is_sent_again_after_a_lost_connection_is_of_the_past(tmp_path):
+    async def body(runs, told):
+        first = await Peer.connect(tmp_path, stream="one")
+        before = (await first.read_until("start-model"))["run_id"]
+        first.send(state(1, before, "starting"))
+        await until(lambda: told)
+        first.raw(b"nonsense, so that the link drops the connection")
+        await first.closed()
+        again = await Peer.connect(tmp_path, stream="one")
+        asked = (await again.read_until("start-model"))["run_id"]
+        again.send(state(2, before, "failed"))
+        again.send(state(3, asked, "healthy"))
+        await until(lambda: told[1:])
+        return [each.status for each in told]
+
+    assert serving(tmp_path, body) == ["starting", "healthy"]
+
+
 def test_a_start_that_takes_long_returns_how_it_is_then(tmp_path):
     async def body(runs, told):
         peer = await Peer.connect(tmp_path)
@@ -177,6 +195,7 @@ def test_a_stop_waits_for_the_end(tmp_path):
         peer = await Peer.connect(tmp_path)
         run_id = (await peer.read_until("start-model"))["run_id"]
         peer.send(state(1, run_id))
+        await until(lambda: told)
         stopping = asyncio.ensure_future(runs.shutdown_service("llm"))
         asked = await peer.read_until("stop-model")
         peer.send(state(2, asked["run_id"], "unhealthy"))

@@ -41,6 +41,7 @@ class KernelModels:
         self._send = send
         self._models: dict[str, ModelService] = {}
         self._states: dict[str, ModelState] = {}
+        self._asked: dict[str, str] = {}
         self._tell: Tell = _nobody
         self._waiting: dict[str, list[_Waiting]] = {}
 
@@ -64,16 +65,23 @@ class KernelModels:
         """Ask a runner that has connected for every model; it starts those that it does not run."""
         with contextlib.suppress(RunnerUnavailable):
             for model in self._models.values():
-                self._send(self._request(model))
+                self._ask(self._request(model))
+
+    def _ask(self, message: Mapping[str, Any]) -> None:
+        self._asked[message["name"]] = message["run_id"]
+        self._send(message)
 
     def said(self, run_id: str, state: ModelState) -> None:
-        """Take what the runner tells of a model; of others it is passed over."""
-        if state.name not in self._models:
+        """Take what the runner tells of a model since it was asked last.
+
+        What it sends again after a connection was lost is of before that, and may be long over.
+        """
+        if state.name not in self._models or run_id != self._asked.get(state.name):
             return
         before = self._states.get(state.name)
         self._states[state.name] = state
         for waiting in self._waiting.get(state.name, ()):
-            waiting.hear(run_id, state)
+            waiting.hear(state)
         if state != before:
             self._tell(state)
 
@@ -88,7 +96,7 @@ class KernelModels:
             RunnerUnavailable: when the runner is not there.
         """
         message = {**self._request(self._models[name]), "anew": True}
-        state = await self._asked(name, message, seconds, _SETTLED)
+        state = await self._until(message, seconds, _SETTLED)
         if state.status in (ModelStatus.HEALTHY, ModelStatus.STARTING):
             return state
         raise ServiceFailed(
@@ -104,24 +112,21 @@ class KernelModels:
             RunnerUnavailable: when the runner is not there, or does not tell of its end in time.
         """
         message = {"type": "stop-model", "name": name, "run_id": _new_id()}
-        state = await self._asked(name, message, _ENDING, {ModelStatus.STOPPED})
+        state = await self._until(message, _ENDING, {ModelStatus.STOPPED})
         if state.status is not ModelStatus.STOPPED:
             raise RunnerUnavailable(
                 f"the runner of kernel {self._kernel_id} did not tell the end of model {name!r}"
             )
 
-    async def _asked(
-        self,
-        name: str,
-        message: Mapping[str, Any],
-        seconds: float,
-        wanted: Collection[ModelStatus],
+    async def _until(
+        self, message: Mapping[str, Any], seconds: float, wanted: Collection[ModelStatus]
     ) -> ModelState:
-        waiting = _Waiting(message["run_id"], wanted)
+        """Ask something and wait until the model is as it should be then, or the time is over."""
+        name, waiting = message["name"], _Waiting(wanted)
         everybody = self._waiting.setdefault(name, [])
         everybody.append(waiting)
         try:
-            self._send(message)
+            self._ask(message)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await waiting.answer
@@ -143,18 +148,15 @@ class KernelModels:
 
 
 class _Waiting:
-    """Somebody who has asked for something, and waits for one of some statuses since."""
+    """Somebody who waits for one of some statuses."""
 
-    def __init__(self, run_id: str, wanted: Collection[ModelStatus]) -> None:
+    def __init__(self, wanted: Collection[ModelStatus]) -> None:
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._run_id = run_id
         self._wanted = wanted
-        self._answered = False
 
-    def hear(self, run_id: str, state: ModelState) -> None:
-        """See whether this ends the waiting: not what was told before it was asked."""
-        self._answered = self._answered or run_id == self._run_id
-        if self._answered and state.status in self._wanted and not self.answer.done():
+    def hear(self, state: ModelState) -> None:
+        """See whether this ends the waiting."""
+        if state.status in self._wanted and not self.answer.done():
             self.answer.set_result(None)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 
 import pytest
 from agent_core.contracts.models import HealthCheck, ModelService, PreStartAction
@@ -347,3 +348,16 @@ def test_what_is_malformed_is_told_and_starts_nothing(models, fields, why):
     told = models.until(models.ask("start-model", **message), "failed")
     assert told["message"].startswith("what was asked is malformed: ")
     assert why in told["message"]
+
+
+def test_a_model_waits_for_the_bootstrap_script(make_kernel, port):
+    kernel = make_kernel(grace=0.5)
+    script = kernel.work / "bootstrap.sh"
+    script.write_text("until [ -e go ]; do sleep 0.01; done; mkdir made\n")
+    kernel.context = replace(kernel.context, bootstrap=str(script))
+    models = Models(kernel.up(), port)
+    run_id = models.start(path="made", health_check=CHECK)
+    models.agent.await_kind(models.ask("services"), "services")
+    assert models.told(run_id) == []
+    (kernel.work / "go").touch()
+    models.until(run_id, "healthy")
