@@ -29,7 +29,7 @@ def services() -> None:
 @services.command("list", examples="agentctl services list KERNEL")
 @click.argument("kernel_id", metavar="ID")
 def list_services(kernel_id: str) -> None:
-    """List the services of a kernel, and whether they were started."""
+    """List the services of a kernel, whether they were started, and how its models are."""
     from agent_core.cli.connection import ask
 
     rows = [plain(row) for row in ask(lambda agent: agent.list_services(kernel_id))]
