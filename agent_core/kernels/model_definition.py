@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -15,12 +16,16 @@ from agent_core.kernels.service_ports import ServicePort, read_services
 LARGEST: Final = 64 << 10
 """The most bytes of a definition, written as JSON."""
 
+_PATH: Final = re.compile(r"/[!-~]*")
 _TOLD: Final = 12
 _FAULT: Final = 300
 
 
 def read_models(value: object) -> tuple[tuple[ModelService, ...], list[str]]:
-    """Read a definition; returns its models, none when it has a fault, and every fault in words."""
+    """Read a definition; returns its models, none when it has a fault, and every fault in words.
+
+    Whether a name and a port can be published is for `published` to say.
+    """
     if value is None:
         return (), []
     found = [fault[:_FAULT] for fault in _faults(value)]
@@ -89,9 +94,16 @@ def _faults(value: object) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"models: {name!r} is there twice"
     for number, model in enumerate(value["models"]):
-        for index, action in enumerate(model["service"].get("pre_start_actions", ())):
-            where = f"models[{number}] service pre_start_actions[{index}] args"
-            yield from schema_faults(action.get("args", {}), ACTIONS[action["action"]], where)
+        yield from _service_faults(model["service"], f"models[{number}] service")
+
+
+def _service_faults(service: Mapping[str, Any], where: str) -> Iterator[str]:
+    path = (service.get("health_check") or {}).get("path", "/")
+    if not _PATH.fullmatch(path):
+        yield f"{where} health_check path is {path!r}, not a path such as '/health'"
+    for index, action in enumerate(service.get("pre_start_actions", ())):
+        of = f"{where} pre_start_actions[{index}] args"
+        yield from schema_faults(action.get("args", {}), ACTIONS[action["action"]], of)
 
 
 def _unwritable(value: object) -> str | None:

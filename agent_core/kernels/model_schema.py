@@ -71,7 +71,7 @@ ACTIONS: Final[Mapping[str, Schema]] = {
 CHECK: Final = _table(
     (),
     path=_said(
-        {**_FULL, "pattern": r"^/[!-~]*\Z"},
+        _FULL,
         "what is asked for with HTTP; without it the port only has to take connections",
     ),
     max_retries=_said(
@@ -122,7 +122,7 @@ SERVICE: Final = _table(
 MODEL: Final = _table(
     ("name", "service"),
     name=_said(
-        {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z"},
+        {"type": "string", "minLength": 1},
         "its name, and that of the service that it is published as",
     ),
     model_path=_said(

@@ -89,16 +89,23 @@ def test_the_form_is_one_that_can_be_checked():
         ({"models": [model(f"m{i}") for i in range(17)]}, "models has 17 items"),
         ({"models": ["llm"]}, "models[0] is 'llm', not object"),
         ({"models": [{"name": "llm"}]}, "models[0] service is missing"),
-        ({"models": [model("a b")]}, "models[0] name is 'a b', which does not match"),
-        ({"models": [model("a\n")]}, "models[0] name is 'a\\n', which does not match"),
+        ({"models": [model("")]}, "models[0] name has 0 characters; at least 1 are needed"),
+        ({"models": [model(5)]}, "models[0] name is 5, not string"),
         ({"models": [model(), model()]}, "models: 'llm' is there twice"),
         ({"models": [model(port="8000")]}, "models[0] service port is '8000', not integer"),
         ({"models": [model(start_command=[])]}, "start_command has 0 items"),
         ({"models": [model(start_command="a\0b")]}, "start_command is 'a\\x00b'"),
         ({"models": [model(star_command="x")]}, "star_command is not known; known: start_command"),
-        ({"models": [model(health_check={"path": "health"})]}, "path is 'health', which does not"),
-        ({"models": [model(health_check={"path": "/a b"})]}, "path is '/a b', which does not"),
-        ({"models": [model(health_check={"path": "/\r\nX: y"})]}, "which does not match"),
+        (
+            {"models": [model(health_check={"path": "health"})]},
+            "path is 'health', not a path such as '/health'",
+        ),
+        ({"models": [model(health_check={"path": "/a b"})]}, "path is '/a b', not a path"),
+        (
+            {"models": [model(health_check={"path": "/\r\nX: y"})]},
+            "path is '/\\r\\nX: y', not a path",
+        ),
+        ({"models": [model(health_check={"path": "/\n"})]}, "path is '/\\n', not a path"),
         ({"models": [model(health_check={"interval": 0})]}, "interval is 0; it must be at least"),
         ({"models": [model(health_check={"max_retries": 1.5})]}, "is 1.5, not integer"),
         ({"models": [model(health_check={"max_wait_time": float("inf")})]}, "must be at most"),
@@ -127,9 +134,9 @@ def test_a_fault_is_named_with_its_place(definition, fault):
 
 
 def test_every_fault_is_named_and_many_are_counted():
-    faults = faults_of({"name": "a b", "service": {"port": "x"}})
+    faults = faults_of({"name": "", "service": {"port": "x"}})
     assert len(faults) == 3
-    many = faults_of(*({"name": "a b"} for _ in range(16)))
+    many = faults_of(*({"name": ""} for _ in range(16)))
     assert len(many) == 13
     assert many[-1] == "and 20 faults more"
 
@@ -140,6 +147,14 @@ def test_the_port_of_a_model_is_published_by_its_name():
     assert published([llm], [web]) == ((web, ServicePort("llm", "http", (8000,))), [])
     declared = ServicePort("llm", "tcp", (8000, 8001))
     assert published([llm], [declared]) == ((declared,), [])
+
+
+@pytest.mark.parametrize("name", ["a b", "a\n", "../a", "a" * 64])
+def test_a_name_that_cannot_be_published_is_a_fault(name):
+    models, faults = read_models({"models": [model(name)]})
+    assert faults == []
+    [fault] = published(models, [])[1]
+    assert fault == f"{name!r} is not a name of 1 to 63 letters, digits, '-' and '_'"
 
 
 @pytest.mark.parametrize(
