@@ -87,6 +87,12 @@ class Models:
         fresh.rename(self.kernel.work / "code")
 
 
+def written(path):
+    """Wait until a file has something in it."""
+    until(lambda: path.exists() and path.read_text(), f"nothing is written to {path}")
+    return path.read_text()
+
+
 @pytest.fixture
 def models(make_kernel, port):
     return Models(make_kernel(grace=0.5).up(), port)
@@ -134,19 +140,15 @@ def test_what_is_done_before_is_done_once_and_in_the_place_of_the_model(models):
 def test_a_line_is_for_the_shell_with_the_variables_of_the_kernel(models):
     line = 'echo "$HOME" > home; echo "${0##*/}" > shell; exec sleep 600'
     run_id = models.start(start_command=line, shell="/bin/sh", health_check=ONCE)
-    home = models.kernel.work / "home"
-    until(lambda: home.exists() and home.read_text())
-    assert home.read_text() == f"{os.environ['HOME']}\n"
-    until(lambda: (models.kernel.work / "shell").read_text() == "sh\n")
+    assert written(models.kernel.work / "home") == f"{os.environ['HOME']}\n"
+    assert written(models.kernel.work / "shell") == "sh\n"
     assert models.told(run_id) == [("starting", 0)]
 
 
 def test_one_that_never_listens_is_unwell_and_runs_on(models):
     said = models.until(models.start(DEAF, health_check=STRICT), "unhealthy")
     assert said["message"] == f"it does not listen on port {models.port}, 3 s after its start"
-    path = models.kernel.work / "pid"
-    until(lambda: path.exists() and path.read_text())
-    assert alive(models.pid())
+    assert alive(int(written(models.kernel.work / "pid")))
 
 
 def test_one_that_answers_wrongly_is_unwell_until_it_answers_as_it_should(models):
@@ -281,10 +283,9 @@ def test_a_model_is_ended_with_all_its_processes_and_while_it_is_prepared(models
     until(lambda: not alive(child), "its child runs on")
     slow = PreStartAction("run_command", {"command": ["sh", "-c", "echo $$ > slow; sleep 600"]})
     models.start(name="slow", pre_start_actions=(slow,), health_check=CHECK)
-    path = models.kernel.work / "slow"
-    until(lambda: path.exists() and path.read_text())
+    pid = int(written(models.kernel.work / "slow"))
     models.stop("slow")
-    assert not alive(int(path.read_text()))
+    assert not alive(pid)
     assert models.stop("never-heard-of")["status"] == "stopped"
 
 
