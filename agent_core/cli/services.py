@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from agent_core.client.client import AgentClient
     from agent_core.wire.content import ServiceRow
     from agent_core.wire.models import PortRow
+
+_COLUMNS = {"NAME": "name", "PROTOCOL": "protocol", "PORTS": "ports", "RUNNING": "running"}
+_OF_MODELS = {"STATUS": "status", "RESTARTS": "restarts"}
 
 
 @click.group(
@@ -26,20 +29,24 @@ def services() -> None:
 @services.command("list", examples="agentctl services list KERNEL")
 @click.argument("kernel_id", metavar="ID")
 def list_services(kernel_id: str) -> None:
-    """List the services of a kernel, and whether they were started."""
+    """List the services of a kernel, whether they were started, and how its models are."""
     from agent_core.cli.connection import ask
 
     rows = [plain(row) for row in ask(lambda agent: agent.list_services(kernel_id))]
-    if not current().json:
-        rows = [{**row, "ports": ",".join(map(str, row["ports"]))} for row in rows]
-    columns = {
-        "NAME": "name",
-        "PROTOCOL": "protocol",
-        "PORTS": "ports",
-        "RUNNING": "running",
-        "EXIT": "exit_code",
-    }
-    print_rows(rows, columns, empty="the kernel has no service")
+    if current().json:
+        print_json(rows)
+        return
+    models = [row for row in rows if row["model"]]
+    columns = _COLUMNS | (_OF_MODELS if models else {}) | {"EXIT": "exit_code"}
+    print_rows(map(_cells, rows), columns, empty="the kernel has no service")
+    for row in (row for row in models if row["model"]["message"]):
+        click.echo(f"{shown(row['name'])}: {shown(row['model']['message'])}", err=True)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    model = row["model"] or {}
+    cells = {**row, "ports": ",".join(map(str, row["ports"]))}
+    return {**cells, "status": model.get("status"), "restarts": model.get("restarts")}
 
 
 @services.command("start", examples="agentctl services start KERNEL jupyter --option theme=dark")
@@ -63,7 +70,8 @@ def start(kernel_id: str, name: str, *, options: tuple[str, ...]) -> None:
         inside = ", ".join(map(str, row.ports))
         reached = ", ".join(port.address for port in ports if port.name == row.name)
         where = f", reached at {shown(reached)}" if reached else ""
-        click.echo(f"{shown(row.name)}: running on port {inside} of the kernel{where}")
+        how = "running" if row.model is None else row.model.status
+        click.echo(f"{shown(row.name)}: {how} on port {inside} of the kernel{where}")
 
 
 @services.command("stop", examples="agentctl services stop KERNEL jupyter")

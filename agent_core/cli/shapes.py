@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import ledger as led
 from agent_core.wire import models as m
@@ -19,6 +20,7 @@ ONE: Final[dict[str, type[m.Model]]] = {
     "sessions create": m.SessionCreated,
     "kernels create dry-run": d.Plan,
     "kernels show": m.KernelDetail,
+    "services start": c.ServiceRow,
     "explain": d.Explanation,
     "ledger check": led.LedgerCheck,
     "ledger show": led.LedgerView,
@@ -35,6 +37,7 @@ MANY: Final[dict[str, type[m.Model]]] = {
     "kernels list": m.KernelRow,
     "kernels ports": m.PortRow,
     "kernels destroy": m.KernelRow,
+    "services list": c.ServiceRow,
     "sessions list": m.SessionRow,
     "sessions destroy": m.KernelRow,
     "events": m.EventItem,

@@ -9,12 +9,14 @@ from typing import Any, Final, TypeVar
 import click
 
 from agent_core.cli.dotfiles import read_dotfile
+from agent_core.cli.model_definitions import read_model_definition
 from agent_core.cli.options import assignment
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PORT: Final = "A port to publish, such as web:http:8080 or tb:tcp:[6006,6007]."
 _DOTFILE: Final = "A file of yours below the work directory, such as .vimrc=my/vimrc."
+_MODELS: Final = "Models to serve: a file of YAML or JSON."
 _COMMAND: Final = "A command to run once; the kernel ends with it."
 _BOOTSTRAP: Final = "A script to run at each start, before any code."
 _LARGEST: Final = 1 << 20  # what the agent refuses with a better reason is not read in whole
@@ -35,6 +37,7 @@ _KERNEL: Final = (
     click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable."),
     click.option("--port", "ports", multiple=True, metavar="NAME:PROTOCOL:PORT", help=_PORT),
     click.option("--dotfile", "dotfiles", multiple=True, metavar="PATH=FILE", help=_DOTFILE),
+    click.option("--model-definition", metavar="FILE", help=_MODELS),
     click.option(
         "--pull", type=click.Choice(["missing", "always", "never"]), help="When to pull it."
     ),
@@ -105,4 +108,5 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "ports": lambda texts: [*texts] or None,
     "dotfiles": lambda texts: [read_dotfile(text) for text in texts] or None,
     "bootstrap_script": _script,
+    "model_definition": lambda path: path and read_model_definition(path),
 }

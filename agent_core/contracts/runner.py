@@ -19,14 +19,16 @@ acknowledges with ``ack {seq}``. What is not acknowledged the runner keeps, outp
 agent to runner: ``hello``, ``ack``, ``credit``, ``execute {run_id, mode, code, options, timeout}``,
 ``input {run_id, text}``, ``interrupt {run_id}``, ``complete {run_id, code, cursor}``, ``cancel
 {run_id}`` (drop a queued run), ``start-service {run_id, name, protocol, host, ports, options,
-timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``, ``history {run_id}``.
+timeout}``, ``shutdown-service {run_id, name}``, ``services {run_id}``, ``start-model {run_id, name,
+host, port, service, anew}``, ``stop-model {run_id, name}``, ``history {run_id}``.
 
 runner to agent: ``hello``; ``started {run_id}``, ``output {run_id, stream, text}`` (stream: stdout
 or stderr), ``media {run_id, mime, data, alt, more}``, ``html {run_id, text, alt, more}``,
 ``truncated {run_id, bytes}``, ``waiting-input {run_id, prompt, password}``,
 ``step-finished {run_id, step, exit_code}`` (batch: clean, build), ``completions {run_id,
 matches}``, ``service-state {run_id, name, state, exit_code}`` with ``error, message, log`` when it
-was refused, ``services {run_id, services: [{name, state, exit_code}]}``, ``history
+was refused, ``services {run_id, services: [{name, state, exit_code}]}``, ``model-state {run_id,
+name, status, message, restarts, exit_code}`` with a `ModelStatus`, ``history
 {run_id, runs: [{run_id, mode, code, started_at, ended_at, status, exit_code}]}``, and last
 ``finished {run_id, status, exit_code}`` with a `RunStatus`.
 
@@ -89,6 +91,14 @@ In detail:
   not-found (nothing says how it is started), bad-definition, invalid (an option), conflict (its
   port is taken, or it is being ended), failed (it ended, or could not be started), not-ready (it
   did not answer in time) and unsupported; ``log`` has at most the last 2 KiB of what it said.
+- ``start-model`` has what serves it in ``service``: the fields of `ModelService` that a definition
+  has there, ``model_path``, and ``health_check`` whole. It is answered at once with how the model
+  is, and starts one that was never started or, when it is to be ``anew``, one that has failed or
+  was stopped. The agent asks it of every model each time that a runner connects.
+- ``model-state`` comes, with the ``run_id`` of what was asked last, whenever something of it
+  changes. A change while the agent is away is not kept: the next ``start-model`` tells what is,
+  and what bears the ``run_id`` of an earlier one is of the past.
+- ``stop-model`` ends a model as a service is ended; once nothing of it runs its state tells.
 """
 
 from __future__ import annotations
@@ -102,6 +112,7 @@ from typing import Any, Final
 from agent_core.contracts.edits import Mount
 from agent_core.contracts.errors import Unsupported
 from agent_core.contracts.info import Plugin
+from agent_core.contracts.models import ModelService, ModelState, ModelStatus
 
 MAX_FRAME: Final = 1 << 20
 """Bytes of the longest frame."""
@@ -231,7 +242,8 @@ class Run:
 class ServiceState:
     """One service of a kernel: its ports as the kernel sees them, and whether it was started.
 
-    `exit_code` is that of one that was started and has ended by itself.
+    `exit_code` is that of one that was started and has ended by itself; `model` is how it is when
+    it is a model service.
     """
 
     name: str
@@ -239,6 +251,7 @@ class ServiceState:
     ports: tuple[int, ...]
     running: bool = False
     exit_code: int | None = None
+    model: ModelState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +355,13 @@ class CodeRunner(ABC):
             ServiceFailed: when it ends, or does not answer in time; nothing of it runs.
         """
         raise Unsupported(f"this runner cannot start services, such as {name!r}")
+
+    async def start_model(self, model: ModelService) -> ModelState:
+        """Start a model service and keep it running; the default is that it fails.
+
+        A model is a service too: `start_service` starts it anew, `shutdown_service` ends it.
+        """
+        return ModelState(model.name, ModelStatus.FAILED, "this runner serves no models")
 
     async def shutdown_service(self, name: str) -> None:
         """End a service; succeeds when it does not run. The default is that it cannot."""

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 
+from agent_core.contracts.models import ModelState
 from agent_core.contracts.runner import ServiceState
 from agent_core.kernels.batch import refuse_own
 from agent_core.kernels.service import KernelService
@@ -83,4 +84,9 @@ def _row(state: ServiceState) -> c.ServiceRow:
         ports=ports,
         running=state.running,
         exit_code=state.exit_code,
+        model=None if state.model is None else _model_row(state.model),
     )
+
+
+def _model_row(state: ModelState) -> c.ModelRow:
+    return c.ModelRow(status=state.status.value, message=state.message, restarts=state.restarts)

@@ -20,6 +20,7 @@ from agent_core.kernels.intents import Ending
 from agent_core.kernels.journal import Journal
 from agent_core.kernels.restarts import Restarts
 from agent_core.kernels.services import Services
+from agent_core.kernels.serving import serve_models
 from agent_core.kernels.states import KernelState, Reason
 from agent_core.kernels.steps import Step
 from agent_core.ledger import HoldRow, HoldState
@@ -170,6 +171,7 @@ class Owner:
                 **gathered,
             )
             self.journal.forget_holds()
+            serve_models(self._services, self.build)
         except LedgerFailed as exc:
             why = f"it runs, but that could not be recorded: {exc.message}"
             first = self.build.incarnation == 1

@@ -17,6 +17,7 @@ from agent_core.kernels.owner import Owner
 from agent_core.kernels.runner.execution import Execution
 from agent_core.kernels.runner.making import make_execution
 from agent_core.kernels.services import Services
+from agent_core.kernels.serving import serve_models
 from agent_core.kernels.sessions import end_of_session
 from agent_core.kernels.spec import Faults, read_spec
 from agent_core.kernels.states import KernelState
@@ -168,6 +169,7 @@ class Owners:
         )
         if ending is None and row.state == KernelState.RUNNING:
             build.runs = await self._resumed(build)
+            serve_models(self._services, build)
         owner = self._own(Journal(self._services.ledger, self._services.bus, row), build)
         if row.ended_at is not None:
             self.ended(owner)

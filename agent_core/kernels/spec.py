@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from agent_core.contracts.amount import Amount
 from agent_core.contracts.errors import AgentError, InvalidSpec, bullet_list
+from agent_core.contracts.models import ModelService
 from agent_core.kernels.cluster import ALONE, Cluster, read_cluster
 from agent_core.kernels.dotfiles import Dotfile, read_dotfiles
+from agent_core.kernels.model_definition import published, read_models, to_data
 from agent_core.kernels.service_ports import ServicePort, read_services
 from agent_core.kernels.startup import BOOTSTRAP, NOTHING, Startup, read_startup
 from agent_core.kernels.startup import FIELDS as STARTUP_FIELDS
@@ -26,7 +28,7 @@ _ENV_BOUND: Final = 256 << 10
 PULLS: Final = ("missing", "always", "never")
 """When an image is pulled: when it is not here, at each create, or not at all."""
 
-_LATER: Final = ("ports", "cluster", "pull", "dotfiles", *STARTUP_FIELDS)
+_LATER: Final = ("ports", "cluster", "pull", "dotfiles", "model_definition", *STARTUP_FIELDS)
 
 LONGEST_ENTRY: Final = (128 << 10) - 1
 """The most bytes of ``NAME=value``: Linux starts no process with a longer one."""
@@ -43,6 +45,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "cluster": "its place in a session of several kernels: role, index, and all hosts",
     "dotfiles": "files below the work directory at its start: tables of path, data and perm",
     **STARTUP_FIELDS,
+    "model_definition": "models to serve, in the form of model-definition.yaml",
 }
 """Every field of a specification and what it means."""
 
@@ -62,6 +65,7 @@ class KernelSpec:
     pull: str = PULLS[0]
     dotfiles: tuple[Dotfile, ...] = ()
     startup: Startup = NOTHING
+    model_definition: tuple[ModelService, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Render as plain JSON data; what is not asked for is left out where it came later."""
@@ -74,6 +78,8 @@ class KernelSpec:
             data["pull"] = self.pull
         if self.dotfiles:
             data["dotfiles"] = [file.to_data() for file in self.dotfiles]
+        if self.model_definition:
+            data["model_definition"] = to_data(self.model_definition)
         return {**data, **self.startup.to_data()}
 
     @property
@@ -140,6 +146,7 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
     image = data.get("image")
     if not isinstance(image, str) or not image:
         faults.add("image: a name is required", "`agentctl images list` shows what this node has.")
+    models = _models(data, faults)
     return KernelSpec(
         kernel_id=kernel_id,
         session_id=_id(data, "session_id", faults) or kernel_id,
@@ -147,11 +154,12 @@ def read_spec(data: Mapping[str, Any], faults: Faults) -> KernelSpec:
         slots=_strings(data, "slots", faults),
         env=_environment(data, faults),
         scratch_size=_size(data, "scratch_size", faults),
-        ports=_ports(data, faults),
+        ports=_ports(data, models, faults),
         cluster=_cluster(data, faults),
         pull=_pull(data, faults),
         dotfiles=_dotfiles(data, faults),
         startup=_startup(data, faults),
+        model_definition=models,
     )
 
 
@@ -195,11 +203,23 @@ def _size(data: Mapping[str, Any], name: str, faults: Faults) -> str | None:
     return value
 
 
-def _ports(data: Mapping[str, Any], faults: Faults) -> tuple[ServicePort, ...]:
+def _ports(
+    data: Mapping[str, Any], models: Sequence[ModelService], faults: Faults
+) -> tuple[ServicePort, ...]:
     services, wrong = read_services(data.get("ports"))
     for fault in wrong:
         faults.add(f"ports: {fault}")
-    return services
+    everything, wrong = published(models, services)
+    for fault in wrong:
+        faults.add(f"model_definition: {fault}")
+    return everything
+
+
+def _models(data: Mapping[str, Any], faults: Faults) -> tuple[ModelService, ...]:
+    models, wrong = read_models(data.get("model_definition"))
+    for fault in wrong:
+        faults.add(f"model_definition: {fault}")
+    return models
 
 
 def _dotfiles(data: Mapping[str, Any], faults: Faults) -> tuple[Dotfile, ...]:

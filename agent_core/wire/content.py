@@ -135,10 +135,22 @@ class ServiceParams(KernelParams):
     name: ServiceName
 
 
+class ModelRow(Model):
+    """How a model service is: a status, why, and how often it was started again.
+
+    ``restarts`` counts since it was last well for a minute.
+    """
+
+    status: Literal["starting", "healthy", "unhealthy", "failed", "stopped"]
+    message: str = ""
+    restarts: int = 0
+
+
 class ServiceRow(Model):
     """One service of a kernel: its ports as the kernel sees them, and whether it was started.
 
-    ``exit_code`` is that of one that was started and has ended by itself.
+    ``exit_code`` is that of one that was started and has ended by itself. ``model`` is how it is
+    when it is a model service.
     """
 
     name: str
@@ -146,6 +158,7 @@ class ServiceRow(Model):
     ports: list[int]
     running: bool
     exit_code: int | None = None
+    model: ModelRow | None = None
 
 
 class RunRow(Model):

@@ -111,6 +111,20 @@ KERNEL_STEP: Final = EventKind(
     durable=False,
 )
 
+MODEL_SERVICE_STATUS: Final = EventKind(
+    "model-service.status",
+    "something of a model service has changed; `agentctl services list` shows how it is now",
+    {
+        "model": "its name, which is that of its service",
+        "status": "`starting`, `healthy`, `unhealthy`, `failed` or `stopped`",
+        "message": "why it is so, where there is more to say",
+        "restarts": "how often it was started again since it was last well for a minute",
+        "exit_code": "how its process ended last, where it has",
+        "incarnation": "the incarnation of the kernel",
+    },
+    durable=False,
+)
+
 EVENTS: Final[Mapping[str, EventKind]] = {
     kind.name: kind
     for kind in (
@@ -126,6 +140,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         PLUGIN_READY,
         LEDGER_RECOVERED,
         KERNEL_STEP,
+        MODEL_SERVICE_STATUS,
     )
 }
 """Every kind of event by name."""

@@ -14,7 +14,7 @@ from agent_core import hookspecs
 from agent_core.contracts import amount as amounts
 from agent_core.contracts import backend as backends
 from agent_core.contracts import device as devices
-from agent_core.contracts import edits, info, inventory, versions
+from agent_core.contracts import edits, info, inventory, models, versions
 from agent_core.contracts import runner as runners
 from agent_core.contracts import scratch as scratches
 from generators.markdown import code, inline, prose, table
@@ -45,8 +45,9 @@ def scratch() -> str:
 
 
 def runner() -> str:
-    """Write the contract of runners, with the protocol."""
-    return _kind("Runner contract", "runner", runners)
+    """Write the contract of runners, with the protocol and the models that they serve."""
+    served = f"\n## Model services\n\n`{models.__name__}`\n\n{prose(models.__doc__)}"
+    return _kind("Runner contract", "runner", runners) + served + "".join(_members(models, 3))
 
 
 def common() -> str:

@@ -11,6 +11,7 @@ from agent_core.kernels.spec import FIELDS
 from agent_core.server.peers import MAX_BACKLOG, MAX_BACKLOGS
 from agent_core.server.rpc import Limits
 from agent_core.server.transport import HANDSHAKE_MS
+from agent_core.wire import content as c
 from agent_core.wire import decisions as d
 from agent_core.wire import frames, methods
 from agent_core.wire import ledger as led
@@ -212,7 +213,7 @@ def shapes() -> str:
     answered += [x.result for x in METHODS.values()]
     answered += [x.item for x in METHODS.values() if x.item is not None]
     answered += [m.TrailStep, m.GrantRow, m.HoldRow, m.StepTiming, m.MeasurementRow]
-    answered += [m.Condition, led.LedgerHold, led.RecoveryRow]
+    answered += [c.ModelRow, m.Condition, led.LedgerHold, led.RecoveryRow]
     answered += [d.SlotDecision, d.CandidateRow, d.RemedyRow, r.Reconciled]
     return _SHAPES + "".join(_shape(model) for model in dict.fromkeys(answered))
 
@@ -224,7 +225,7 @@ def _shape(model: type[m.Model]) -> str:
 
 
 def _conditions() -> str:
-    return table(["code", "meaning"], [[code(c), meaning] for c, meaning in m.CONDITIONS.items()])
+    return table(["code", "meaning"], [[code(key), said] for key, said in m.CONDITIONS.items()])
 
 
 def _printed(model: type[m.Model]) -> str:

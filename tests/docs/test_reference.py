@@ -213,7 +213,7 @@ def test_the_frames_of_the_runner_protocol_are_frames_that_the_agent_reads():
     frames = [json.loads(f) for f in re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)]
     assert read_hello(frames[0]).kernel_id == "k"
     reports = [read_report(frame) for frame in frames if "seq" in frame and frame["type"] != "ack"]
-    assert [report.seq for report in reports] == [*range(1, 10)]
+    assert [report.seq for report in reports] == [*range(1, 12)]
 
 
 def test_every_command_of_the_tree_has_a_section(generator):

@@ -466,4 +466,34 @@ def test_a_batch_of_two_containers_ends_while_no_agent_is_there_and_is_told_once
         ("session.failure", kernels[0], 6)
     ]
     assert "ready" in node.agentctl("kernels", "logs", kernels[0])
+
+
+def test_a_model_is_served_in_a_container_and_followed_by_its_runner(docker):
+    node = docker()
+    node.start()
+    body = {"action": "write_file", "args": {"filename": "www/health", "body": "well"}}
+    service = {
+        "pre_start_actions": [{"action": "mkdir", "args": {"path": "www"}}, body],
+        "start_command": "echo $$ > pid; exec httpd -f -p $BACKENDAI_PORT_LLM -h www",
+        "port": 8000,
+        "health_check": {"path": "/health", "max_retries": 2, "interval": 0.1},
+    }
+    kernel = node.create(model_definition={"models": [{"name": "llm", "service": service}]})
+
+    def arrives_at(status):
+        deadline = time.monotonic() + DEADLINE
+        while (model := node.ask("list_services", kernel)[0].model).status != status:
+            assert time.monotonic() < deadline, model
+            time.sleep(0.05)
+        return model
+
+    arrives_at("healthy")
+    node.run(kernel, "mv www/health www/gone")
+    assert "/health with 404 instead of 200, 2 times in a row" in arrives_at("unhealthy").message
+    node.end(signal.SIGKILL)
+    node.start()
+    arrives_at("unhealthy")
+    node.run(kernel, "kill -9 $(cat pid); mv www/gone www/health")
+    assert arrives_at("healthy").restarts == 1
+    node.destroy(kernel)
     node.nothing_is_left()

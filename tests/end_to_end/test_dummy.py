@@ -21,6 +21,7 @@ from agent_core.contracts.errors import (
 from .crash import PHASES
 from .session_life import Session, first
 from .test_crash_walk import declared, label_of  # noqa: F401 - a fixture
+from .test_services import until
 
 NODE = """
 [agent.intrinsic.cpu]
@@ -404,3 +405,22 @@ def test_what_a_kernel_is_used_for_ends_with_it(dummy, step):
 
     with pytest.raises(KernelFailed, match="meanwhile"):
         node.talk(ended)
+
+
+def test_a_model_of_a_simulated_kernel_is_well_and_stays_so_whatever_becomes_of_the_agent(dummy):
+    node = dummy().start()
+    service = {"start_command": "serve", "port": 8000}
+    kernel = node.create(model_definition={"models": [{"name": "llm", "service": service}]})
+
+    def is_well():
+        [row] = node.ask("list_services", kernel)
+        return row.model.status == "healthy"
+
+    until(is_well)
+    node.ask("shutdown_service", kernel, "llm")
+    assert not is_well()
+    node.end(signal.SIGKILL)
+    node.start()
+    until(is_well)
+    node.destroy(kernel)
+    node.clean()

@@ -13,6 +13,7 @@ from agent_core.contracts.errors import (
     PluginContractBroken,
     RunnerUnavailable,
 )
+from agent_core.contracts.models import ModelService, ModelState, ModelStatus
 from agent_core.contracts.runner import CodeRunner, ServiceState
 from agent_core.kernels.runner import brought
 from agent_core.kernels.runner.brought import BroughtRuns
@@ -61,6 +62,17 @@ class Runner(CodeRunner):
 
     async def services(self):
         return self.messages
+
+    async def start_model(self, model):
+        if isinstance(self.messages, Exception):
+            raise self.messages
+        return self.messages or await super().start_model(model)
+
+    async def start_service(self, name, options):
+        return ServiceState(name, "http", (8000,), running=True)
+
+    async def shutdown_service(self, name):
+        self.ended = name
 
 
 DONE = {"type": "finished", "status": "finished", "exit_code": 0}
@@ -176,3 +188,56 @@ def test_what_the_runner_raises_and_answers_is_checked():
         return runner.interrupted
 
     assert run(body, [1]) == "r"
+
+
+LLM = ModelService("llm", 8000, "serve")
+
+
+def test_models_are_started_told_of_and_listed():
+    async def body(runs, runner):
+        told, changed = [], asyncio.Event()
+
+        def tell(state):
+            told.append(state.status)
+            changed.set()
+
+        async def after(status):
+            while told[-1:] != [status]:
+                changed.clear()
+                await changed.wait()
+
+        runs.serve([LLM], tell)
+        await after("healthy")
+        await runs.shutdown_service("llm")
+        await runs.shutdown_service("web")
+        await runs.start_service("llm", {})
+        runner.messages = [ServiceState("llm", "http", (8000,)), ServiceState("web", "http", (1,))]
+        llm, web = await runs.services()
+        await runs.close()
+        return told, llm.model, web.model
+
+    healthy = ModelState("llm", ModelStatus.HEALTHY)
+    told, llm, web = run(body, healthy)
+    assert told == ["starting", "healthy", "stopped", "healthy"]
+    assert (llm, web) == (healthy, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ((), "this runner serves no models"),
+        (NotFound("no such model"), "no such model"),
+        (KeyError("x"), "failed in start_model: KeyError"),
+        (ModelState("other", ModelStatus.HEALTHY), "its runner answered ModelState(name='other'"),
+        (["healthy"], "its runner answered ['healthy']"),
+    ],
+)
+def test_a_model_that_the_runner_cannot_start_has_failed(answer, why):
+    async def body(runs, _):
+        failed = asyncio.get_running_loop().create_future()
+        runs.serve([LLM], lambda s: s.status == "failed" and failed.set_result(s))
+        state = await failed
+        await runs.close()
+        return state
+
+    assert why in run(body, answer).message

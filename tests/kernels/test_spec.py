@@ -100,3 +100,14 @@ def test_the_digest_tells_repetition_from_contradiction():
 def test_no_value_whatever_makes_reading_fail(data):
     spec, _ = read(data)
     assert isinstance(spec.image, str)
+
+
+def test_what_is_to_be_done_about_all_faults_is_said_once():
+    faults = Faults()
+    read_spec({"image": "", "pull": "seldom"}, faults)
+    with pytest.raises(InvalidSpec) as raised:
+        faults.raise_if_any()
+    [image, pull] = [line for line in raised.value.message.splitlines() if line.startswith("  -")]
+    assert image.endswith("(`agentctl images list` shows what this node has.)")
+    assert pull.endswith("is not one of missing, always, never")
+    assert raised.value.hint.startswith("Mend every fault listed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from agent_core.contracts.errors import (
@@ -16,7 +17,10 @@ from agent_core.contracts.errors import (
     PluginTimeout,
     RunnerUnavailable,
 )
+from agent_core.contracts.models import ModelService
 from agent_core.contracts.runner import CodeRunner, Run, RunMode, RunRecord, RunStatus, ServiceState
+from agent_core.kernels.runner.brought_models import BroughtModels
+from agent_core.kernels.runner.kernel_models import Tell
 from agent_core.kernels.runner.messages import read_report
 from agent_core.kernels.runner.waiting import OVERRUN
 from agent_core.wire.models import OutputItem, RunResult
@@ -33,7 +37,16 @@ _OPEN_DEADLINE: Final = 60.0
 class BroughtRuns:
     """The runs of one incarnation whose backend brings its runner; implements `Execution`."""
 
-    __slots__ = ("_backend", "_closed", "_detached", "_opening", "_runner", "_running", "kernel_id")
+    __slots__ = (
+        "_backend",
+        "_closed",
+        "_detached",
+        "_models",
+        "_opening",
+        "_runner",
+        "_running",
+        "kernel_id",
+    )
 
     offences = 0
     offence = ""
@@ -46,6 +59,7 @@ class BroughtRuns:
         self._running: dict[str, asyncio.Future[AgentError]] = {}
         self._closed = False
         self._detached = False
+        self._models = BroughtModels(self._start_model)
 
     @property
     def connected(self) -> bool:
@@ -211,25 +225,38 @@ class BroughtRuns:
             raise self._broken("history", "it told something that is no RunRecord")
         return found
 
+    def serve(self, models: Sequence[ModelService], tell: Tell) -> None:
+        """Ask the runner to keep models running, one after the other."""
+        self._models.serve(models, tell)
+
+    async def _start_model(self, model: ModelService) -> object:
+        await self.wait_ready(_CALL_DEADLINE)
+        seconds = model.health_check.patience + _CALL_DEADLINE
+        return await self._ask(self._runner.start_model(model), "start_model", seconds)
+
     async def services(self) -> Sequence[ServiceState]:
         """List the kernel's services."""
         await self.wait_ready(_CALL_DEADLINE)
         found = await self._ask(self._runner.services(), "services")
-        return [self._service("services", state) for state in found]
+        return [self._with_model(self._service("services", state)) for state in found]
+
+    def _with_model(self, state: ServiceState) -> ServiceState:
+        return replace(state, model=self._models.state(state.name))
 
     async def start_service(self, name: str, options: Mapping[str, str]) -> ServiceState:
         """Start a service, or say how it is when it runs."""
         await self.wait_ready(_CALL_DEADLINE)
         starting = self._runner.start_service(name, options)
-        return self._service(
-            "start_service", await self._ask(starting, "start_service", _SERVICE_DEADLINE)
-        )
+        started = await self._ask(starting, "start_service", _SERVICE_DEADLINE)
+        self._models.started(name)
+        return self._with_model(self._service("start_service", started))
 
     async def shutdown_service(self, name: str) -> None:
         """End a service; succeeds when it does not run."""
         await self.wait_ready(_CALL_DEADLINE)
         ending = self._runner.shutdown_service(name)
         await self._ask(ending, "shutdown_service", _SERVICE_DEADLINE)
+        self._models.stopped(name)
 
     def _service(self, method: str, state: object) -> ServiceState:
         if not isinstance(state, ServiceState):
@@ -245,6 +272,7 @@ class BroughtRuns:
         if self._closed:
             return
         self._closed = True
+        self._models.close()
         why = error or self._ended()
         for ended in self._running.values():
             if not ended.done():

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from agent_core.contracts.errors import AgentError
+from agent_core.contracts.models import ModelService
 from agent_core.contracts.runner import RunRecord, ServiceState
+from agent_core.kernels.runner.kernel_models import Tell
 from agent_core.wire.models import OutputItem, RunResult
 from agent_core.wire.params import ExecuteCode
 
@@ -53,6 +55,9 @@ class Execution(Protocol):
 
     async def history(self) -> Sequence[RunRecord]:
         """List the last runs that were asked for, the oldest first."""
+
+    def serve(self, models: Sequence[ModelService], tell: Tell) -> None:
+        """Keep models running from now on, and tell whenever something of one changes."""
 
     async def services(self) -> Sequence[ServiceState]:
         """List the kernel's services."""

@@ -15,8 +15,10 @@ from agent_core.contracts.errors import (
     ServiceFailed,
     Unsupported,
 )
+from agent_core.contracts.models import RUNNING
 from agent_core.contracts.runner import RunStatus, ServiceState
 from agent_core.kernels.published import ServicePlace
+from agent_core.kernels.runner.kernel_models import KernelModels
 from agent_core.kernels.runner.messages import Report, ServiceSaid
 from agent_core.wire.content import SERVICE_READY
 
@@ -47,21 +49,36 @@ class KernelServices:
         kernel_id: The kernel.
         places: What it publishes, and where that listens.
         ask: Asks its runner.
+        models: Those of its services that are models.
     """
 
-    def __init__(self, kernel_id: str, places: Sequence[ServicePlace], ask: Ask) -> None:
+    def __init__(
+        self, kernel_id: str, places: Sequence[ServicePlace], ask: Ask, models: KernelModels
+    ) -> None:
         self._kernel_id = kernel_id
         self._places = {place.name: place for place in places}
         self._ask = ask
+        self._models = models
 
     async def list(self) -> list[ServiceState]:
         """List all that is published, started or not; asks nobody where nothing is."""
-        if not self._places:
-            return []
-        report = await self._answered({"type": "services"}, _LISTING, "its list of services")
-        said = {each.name: each for each in report.services or ()}
+        said = {}
+        if any(name not in self._models for name in self._places):
+            report = await self._answered({"type": "services"}, _LISTING, "its list of services")
+            said = {each.name: each for each in report.services or ()}
         unasked = ServiceSaid("", "stopped")
-        return [_state(place, said.get(name, unasked)) for name, place in self._places.items()]
+        return [
+            self._of_model(place) or _state(place, said.get(name, unasked))
+            for name, place in self._places.items()
+        ]
+
+    def _of_model(self, place: ServicePlace) -> ServiceState | None:
+        model = self._models.state(place.name)
+        if model is None:
+            return None
+        running = model.status in RUNNING
+        code = model.exit_code
+        return ServiceState(place.name, place.protocol, place.ports, running, code, model)
 
     async def start(self, name: str, options: Mapping[str, str]) -> ServiceState:
         """Start a service and wait until it answers; one that runs is left as it is.
@@ -75,6 +92,8 @@ class KernelServices:
         """
         place = self._place(name)
         seconds = _read_timeout(options)
+        if name in self._models:
+            return await self._start_model(place, seconds, options)
         message = {
             "type": "start-service",
             "name": name,
@@ -95,7 +114,18 @@ class KernelServices:
             Unsupported: when it was not started through its runner.
         """
         self._place(name)
+        if name in self._models:
+            await self._models.stop(name)
+            return
         await self._said({"type": "shutdown-service", "name": name}, _ENDING, name)
+
+    async def _start_model(
+        self, place: ServicePlace, seconds: float, options: Mapping[str, str]
+    ) -> ServiceState:
+        if unknown := sorted(options.keys() - {TIMEOUT}):
+            raise InvalidArgument(f"model {place.name!r} takes no option {', '.join(unknown)}")
+        await self._models.start(place.name, seconds)
+        return self._of_model(place) or ServiceState(place.name, place.protocol, place.ports)
 
     def _place(self, name: str) -> ServicePlace:
         place = self._places.get(name)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agent_core.contracts.errors import MalformedFrame
+from agent_core.contracts.models import ModelState
 from agent_core.contracts.runner import MAX_FRAME, RunRecord, RunStatus
 from agent_core.contracts.versions import RUNNER_PROTOCOL
 from agent_core.kernels.runner import fields
+from agent_core.kernels.runner.model_states import read_model_state
 from agent_core.kernels.runner.past import read_history
 from agent_core.wire.models import OutputItem
 
@@ -67,6 +69,8 @@ class Report:
     """Bytes of credit that it used."""
     services: tuple[ServiceSaid, ...] | None = None
     history: tuple[RunRecord, ...] | None = None
+    model: ModelState | None = None
+    """How a model is; nobody waits for these."""
 
     @property
     def answers(self) -> bool:
@@ -266,6 +270,10 @@ def _history(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
     return Report(seq, run_id, None, history=read_history(message))
 
 
+def _model_state(seq: int, run_id: str, message: Mapping[str, Any]) -> Report:
+    return Report(seq, run_id, None, model=read_model_state(message))
+
+
 _READERS: Final = {
     "started": _started,
     "output": _output,
@@ -278,5 +286,6 @@ _READERS: Final = {
     "service-state": _service_state,
     "services": _services,
     "history": _history,
+    "model-state": _model_state,
     "finished": _finished,
 }

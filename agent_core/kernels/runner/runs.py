@@ -15,8 +15,10 @@ from agent_core.contracts.errors import (
     KernelFailed,
     RunnerUnavailable,
 )
+from agent_core.contracts.models import ModelService
 from agent_core.contracts.runner import RunRecord, RunStatus, ServiceState
 from agent_core.kernels.published import ServicePlace
+from agent_core.kernels.runner.kernel_models import KernelModels, Tell
 from agent_core.kernels.runner.kernel_services import KernelServices
 from agent_core.kernels.runner.link import RunnerLink
 from agent_core.kernels.runner.messages import Hello, Report
@@ -47,7 +49,8 @@ class Runs:
         places: Sequence[ServicePlace] = (),
     ) -> None:
         self.kernel_id = kernel_id
-        self._services = KernelServices(kernel_id, places, self._ask)
+        self._models = KernelModels(kernel_id, places, self._send_now)
+        self._services = KernelServices(kernel_id, places, self._ask, self._models)
         self.link = RunnerLink(kernel_id, incarnation, run_dir, self._deliver, self._greeted)
         self._run_dir = run_dir
         self._runs: dict[str, WaitingRun] = {}
@@ -93,6 +96,15 @@ class Runs:
         if report.history is None:
             raise RunnerUnavailable(f"the runner of kernel {self.kernel_id} tells no history")
         return report.history
+
+    def serve(self, models: Sequence[ModelService], tell: Tell) -> None:
+        """Let the runner serve models from now on, and whenever one comes again."""
+        self._models.serve(models, tell)
+        if self.link.connected:
+            self._models.greet()
+
+    def _send_now(self, message: Mapping[str, Any]) -> None:
+        self.link.send(message)
 
     async def services(self) -> Sequence[ServiceState]:
         """List what the kernel publishes, and whether it was started."""
@@ -239,8 +251,13 @@ class Runs:
                     self._send(run)
             else:
                 run.lose(RunStatus.LOST)
+        self._models.greet()
 
     def _deliver(self, report: Report) -> None:
+        if report.model is not None:
+            self.link.consumed(report)
+            self._models.said(report.run_id, report.model)
+            return
         run = self._runs.get(report.run_id)
         if run is None:
             self.link.consumed(report)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from agent_backend_dummy.day import Day
 from agent_backend_dummy.faults import Subject
 from agent_core.contracts.errors import NotFound
+from agent_core.contracts.models import ModelService, ModelState, ModelStatus
 from agent_core.contracts.runner import CodeRunner, Run, RunnerContext, ServiceState
 
 if TYPE_CHECKING:
     import zmq.asyncio
-
-_MODEL = "model"
 
 
 class DummyFakeCodeRunner(CodeRunner):
@@ -78,11 +77,17 @@ class DummyFakeCodeRunner(CodeRunner):
     async def start_service(self, name: str, options: Mapping[str, str]) -> ServiceState:
         """Start a service, in the time that it takes; one that runs is left as it is."""
         service = self._service(name)
-        delay = "start-model-service" if options.get("type") == _MODEL else "start-service"
+        return await self._begin(service, "start-service")
 
+    async def start_model(self, model: ModelService) -> ModelState:
+        """Start a model service, in the time that it takes; it is well at once."""
+        await self._begin(self._service(model.name), "start-model-service")
+        return ModelState(model.name, ModelStatus.HEALTHY)
+
+    async def _begin(self, service: ServiceState, delay: str) -> ServiceState:
         def begin() -> ServiceState:
             state = ServiceState(service.name, service.protocol, service.ports, running=True)
-            return self._running.setdefault(name, state)
+            return self._running.setdefault(service.name, state)
 
         return await self._day.step("start-service", self._subject, begin, delay)
 

@@ -116,7 +116,7 @@ def _faults(table: Mapping[str, Any]) -> Iterator[str]:
     prestart = table.get("prestart")
     if isinstance(prestart, list) and len(prestart) <= MOST:
         for number, action in enumerate(prestart):
-            if why := _action_fault(action):
+            if why := action_fault(action):
                 yield f"prestart[{number}] {why}"
 
 
@@ -185,7 +185,8 @@ _CHECKS = {
 }
 
 
-def _action_fault(action: object) -> str | None:
+def action_fault(action: object) -> str | None:
+    """Say what is wrong with one action before a start; None when nothing is."""
     if not isinstance(action, dict):
         return "is no table"
     name, args, ref = action.get("action"), action.get("args", {}), action.get("ref", "")

@@ -23,7 +23,8 @@ class Preparation:
 
     Args:
         actions: The actions.
-        values: What templates may name; results with a name are added to it.
+        values: What templates may name; results with a name are added to it. None where texts
+            are no templates.
         directory: Where temporary files lie; it is there.
         spawn: Starts a command, and calls with its exit code.
         done: Called once, with what went wrong or with an empty text.
@@ -35,7 +36,7 @@ class Preparation:
     def __init__(
         self,
         actions: list[Action],
-        values: dict[str, str | list[str]],
+        values: dict[str, str | list[str]] | None,
         directory: str,
         spawn: Spawn,
         done: Callable[[str], None],
@@ -82,7 +83,7 @@ class Preparation:
         else:
             path = self._path(action)
             self._write(path, action.args)
-            if action.ref:
+            if action.ref and self._values is not None:
                 self._values[action.ref] = path
         return False
 
@@ -121,4 +122,4 @@ class Preparation:
         self.process = self._spawn(command, ended)
 
     def _text(self, template: str) -> str:
-        return fill(template, self._values)
+        return template if self._values is None else fill(template, self._values)

@@ -69,17 +69,19 @@ class Processes:
         on_exit: Callable[[int], None],
         control: int | None = None,
         output: int | None = None,
+        directory: str = "",
     ) -> Process:
         """Start a child; `on_exit` gets its exit code, negative for the signal that ended it.
 
-        With `output` it writes there, and nothing of it is captured.
+        With `output` it writes there, and nothing of it is captured; it begins in `directory`, by
+        default the one where code runs.
 
         Raises:
             OSError: when the program or the working directory is not there, or all is ending.
         """
         if self._idle is not None:
             raise OSError("the runner is ending")
-        os.chdir(self._work_dir)
+        os.chdir(directory or self._work_dir)
         moves = [
             (os.POSIX_SPAWN_DUP2, self._null, 0),
             (os.POSIX_SPAWN_DUP2, self._capture.stdout.writer if output is None else output, 1),
@@ -87,9 +89,13 @@ class Processes:
         ]
         if control is not None:
             moves.append((os.POSIX_SPAWN_DUP2, control, CONTROL_FD))
-        pid = os.posix_spawn(
-            argv[0], argv, env, file_actions=moves, setsid=True, setsigdef=_DEFAULTS
-        )
+        try:
+            pid = os.posix_spawn(
+                argv[0], argv, env, file_actions=moves, setsid=True, setsigdef=_DEFAULTS
+            )
+        finally:
+            if directory:
+                os.chdir(self._work_dir)
         process = self._running[pid] = Process(pid, on_exit)
         return process
 

@@ -16,10 +16,11 @@ from agent_kernel_runner.daemon.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from agent_kernel_runner.daemon.interpreter import PythonInterpreter
+    from agent_kernel_runner.daemon.models import Models
     from agent_kernel_runner.daemon.process import Processes
     from agent_kernel_runner.daemon.services import Services
     from agent_kernel_runner.jupyter.executor import Jupyter
@@ -34,6 +35,7 @@ END_GRACE = 0.5
 
 _CHANGING_SERVICES = ("start-service", "shutdown-service")
 _ABOUT_SERVICES = (*_CHANGING_SERVICES, "services")
+_ABOUT_MODELS = ("start-model", "stop-model")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -90,21 +92,29 @@ def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None
     batch = Batch(processes, capture, settings, runs)
     handle = _on_services(loop, outbox, processes, settings)
     handlers = dict.fromkeys(_ABOUT_SERVICES, handle)
+    changing = {
+        **dict.fromkeys(_CHANGING_SERVICES, handle),
+        **dict.fromkeys(_ABOUT_MODELS, _on_models(loop, outbox, processes, settings)),
+    }
     if settings.bootstrap:
-        handlers |= _bootstrap(loop, processes, settings, runs, handle)
-    runs.serve(capture, {QUERY: query, BATCH: batch}, handlers)
+        changing = _bootstrap(loop, processes, settings, runs, changing)
+    runs.serve(capture, {QUERY: query, BATCH: batch}, {**handlers, **changing})
 
 
 def _bootstrap(
-    loop: Loop, processes: Processes, settings: Settings, runs: Runs, handle: Handler
+    loop: Loop,
+    processes: Processes,
+    settings: Settings,
+    runs: Runs,
+    handlers: Mapping[str, Handler],
 ) -> dict[str, Handler]:
-    """Begin with the user's script; runs, and what changes services, wait for its end."""
+    """Begin with the user's script; runs, and what is to be handled after it, wait for its end."""
     from agent_kernel_runner.daemon.bootstrap import Bootstrap
 
     runs.hold()
     script = Bootstrap(loop, processes, settings, runs.release)
     script.begin()
-    return dict.fromkeys(_CHANGING_SERVICES, script.after(handle))
+    return {kind: script.after(handle) for kind, handle in handlers.items()}
 
 
 def _on_services(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
@@ -116,6 +126,20 @@ def _on_services(loop: Loop, outbox: Outbox, processes: Processes, settings: Set
             from agent_kernel_runner.daemon.services import Services
 
             made.append(Services(loop, outbox, processes, settings))
+        made[0].handle(message)
+
+    return handle
+
+
+def _on_models(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
+    """Handle what is asked about models, whose code a kernel without any never loads."""
+    made: list[Models] = []
+
+    def handle(message: dict[str, Any]) -> None:
+        if not made:
+            from agent_kernel_runner.daemon.models import Models
+
+            made.append(Models(loop, outbox, processes, settings))
         made[0].handle(message)
 
     return handle
