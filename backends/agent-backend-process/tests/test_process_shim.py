@@ -207,6 +207,8 @@ async def test_a_failed_start_names_its_step(bench, change, stage):
 async def test_the_main_process_inherits_nothing_of_the_agent(bench):
     held, other = os.pipe()
     os.set_inheritable(other, True)
+    # As a shell leaves it for what it starts in the background.
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
         spec = await bench.ready(STAYS, env={"ONLY": "this"})
         main, shim = identity_of(bench, spec).main[0], identity_of(bench, spec).shim[0]
@@ -224,6 +226,7 @@ async def test_the_main_process_inherits_nothing_of_the_agent(bench):
         ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
         assert int(ignored.split()[1], 16) & 0x7FFF_FFFF == 0  # above are the C library's own
     finally:
+        signal.signal(signal.SIGQUIT, before)
         os.close(held)
         os.close(other)
 
