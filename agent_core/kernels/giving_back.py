@@ -189,9 +189,10 @@ class GivingBack:
     async def _ended(self, name: str) -> ContainerStatus:
         backend = self._services.backend
         grace = self._services.settings.stop_grace if self.gently else 0.0
-        status = self._seen(await ask(self._services, backend.inspect(name), "inspect"))
-        if status.presence is Presence.ABSENT or status.state is ContainerState.EXITED:
-            return status
+        if self.exit is not None:  # it need not be asked to end
+            status = self._seen(await ask(self._services, backend.inspect(name), "inspect"))
+            if status.presence is Presence.ABSENT or status.state is ContainerState.EXITED:
+                return status
         with STOP:
             await ask(self._services, backend.stop(name, grace), "stop", extra=grace)
         return self._seen(await ask(self._services, backend.inspect(name), "inspect"))

@@ -304,6 +304,16 @@ class Node:
         found = [pid for pid, words in self._mine() if b"agentctl" not in words[:200]]
         return sorted(set(found) - {own} - set(self.workers()))
 
+    def await_shims(self) -> None:
+        """Wait for the end of shims whose kernels have ended: they see it a moment later."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                shim = os.pidfd_open(pid)
+                try:
+                    assert _ends(shim), pid
+                finally:
+                    os.close(shim)
+
     def workers(self) -> list[int]:
         """The worker processes of the agent that runs."""
         own = self.process.pid if self.process else None

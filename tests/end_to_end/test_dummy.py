@@ -251,13 +251,13 @@ def test_a_dash_is_standard_input_or_output_of_a_copy(dummy, tmp_path, monkeypat
     node = dummy().start()
     kernel = node.create()
     monkeypatch.chdir(tmp_path)
-    said = node.agentctl("cp", "-", f"{kernel}:/data/in.txt", answer="hello\n")
+    said = node.agentctl("cp", "-", f"{kernel}:/tmp/in.txt", answer="hello\n")
     assert said.endswith("6 B\n")
-    assert node.agentctl("cp", f"{kernel}:/data/in.txt", "-") == "hello\n"
-    packed = node.agentctl("cp", f"{kernel}:/data", "-").encode()
+    assert node.agentctl("cp", f"{kernel}:/tmp/in.txt", "-") == "hello\n"
+    packed = node.agentctl("cp", f"{kernel}:/tmp", "-").encode()
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        assert archive.extractfile("data/in.txt").read() == b"hello\n"
-    assert "needs a name: /data/NAME" in node.agentctl("cp", "-", f"{kernel}:/data/", code=2)
+        assert archive.extractfile("tmp/in.txt").read() == b"hello\n"
+    assert "needs a name: /tmp/NAME" in node.agentctl("cp", "-", f"{kernel}:/tmp/", code=2)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -186,6 +186,7 @@ def test_processes_that_run_on_without_their_containers_directory_keep_all_that_
     assert node.run(kernel, "print(6 * 7)")[0] == "42\n"
     assert node.ask("list_leaks") == []
     node.destroy(kernel)
+    node.await_shims()  # whose order to end it would have been in the directory
     assert node.processes() == []
 
 
