@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from agent_backend_docker.declaration import CAPABILITIES_KEPT
@@ -99,11 +99,14 @@ def labels(spec: ContainerSpec) -> dict[str, str]:
 
 def spec_digest(spec: ContainerSpec) -> str:
     """Digest a specification, so that another one under the same name is noticed."""
-    plain = json.dumps(asdict(spec), sort_keys=True, default=_as_text)
+    plain = json.dumps(spec, sort_keys=True, default=_plain)
     return f"sha256:{hashlib.sha256(plain.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def _as_text(value: object) -> str:
+def _plain(value: Any) -> object:
+    """Say in JSON what it has no form for; `asdict` of the whole would take three times as long."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
