@@ -96,7 +96,7 @@ def _faults_of_path(path: object) -> Iterator[str]:
 def _faults_of_data(data: object) -> Iterator[str]:
     if not isinstance(data, str):
         yield "data: a text is required"
-    elif not _is_encodable(data):
+    elif not is_encodable(data):
         yield "data: has a character that is none"
     elif _length(data) > LARGEST:
         yield f"data: larger than {LARGEST >> 10} KiB"
@@ -113,7 +113,8 @@ def _faults_together(files: list[Dotfile]) -> Iterator[str]:
             yield f"{path!r} is a file and a directory"
 
 
-def _is_encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Tell whether a text can be written to a file: half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

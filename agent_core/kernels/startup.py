@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agent_core.kernels.dotfiles import is_encodable
+
 LARGEST: Final = 64 << 10
 """The most bytes of a startup command, and of a bootstrap script."""
 
@@ -84,15 +86,7 @@ def _faults_of_text(name: str, value: object) -> Iterator[str]:
         yield f"{name}: not a text with something in it"
     elif "\0" in value:
         yield f"{name}: has a NUL character"
-    elif not _is_encodable(value):
+    elif not is_encodable(value):
         yield f"{name}: has a character that is none"
     elif len(value.encode()) > LARGEST:
         yield f"{name}: larger than {LARGEST >> 10} KiB"
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

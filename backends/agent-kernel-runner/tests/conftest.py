@@ -285,6 +285,20 @@ class Kernel:
         return int(self.agent.run("import os; os.getpid()")[2])
 
 
+class Asking:
+    """What an agent asks a running kernel about what listens on one of its ports."""
+
+    def __init__(self, kernel, port):
+        self.kernel, self.agent, self.port = kernel, kernel.agent, port
+        self.asked = 0
+
+    def ask(self, kind, **fields):
+        self.asked += 1
+        run_id = f"{kind}-{self.asked}"
+        self.agent.send(type=kind, run_id=run_id, **fields)
+        return run_id
+
+
 def until(condition, what="it did not come true"):
     """Wait for something outside the protocol, such as the end of a process."""
     deadline = time.monotonic() + DEADLINE

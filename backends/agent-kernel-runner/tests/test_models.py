@@ -4,13 +4,12 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from agent_core.contracts.models import HealthCheck, ModelService, PreStartAction
-from agent_core.kernels.model_definition import service_data
 
-from .conftest import alive, until
+from .conftest import Asking, alive, until
 
 SERVER = """
 import http.server, os, sys
@@ -41,23 +40,14 @@ def port():
         return probe.getsockname()[1]
 
 
-class Models:
+class Models(Asking):
     """What an agent asks of the models of a running kernel, and what it is told."""
-
-    def __init__(self, kernel, port):
-        self.kernel, self.agent, self.port = kernel, kernel.agent, port
-        self.asked = 0
-
-    def ask(self, kind, **fields):
-        self.asked += 1
-        run_id = f"{kind}-{self.asked}"
-        self.agent.send(type=kind, run_id=run_id, **fields)
-        return run_id
 
     def start(self, code=SERVER, *, anew=False, path="", name="llm", **fields):
         command = (sys.executable, "-c", code, str(self.port))
         model = ModelService(name, self.port, **{"start_command": command, **fields})
-        service = {**service_data(model), "model_path": path}
+        service = {**asdict(model), "model_path": path}
+        service["health_check"] = {k: v for k, v in service["health_check"].items() if v != ""}
         where = {"host": "127.0.0.1", "port": self.port}
         return self.ask("start-model", name=name, **where, service=service, anew=anew)
 

@@ -10,6 +10,8 @@ import pytest
 from agent_kernel_runner.daemon import builtin_services
 from agent_kernel_runner.daemon.definitions import fill, read_definition
 
+from .conftest import Asking
+
 HTTP = """
 import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -64,18 +66,8 @@ def define(tmp_path, monkeypatch):
     return write
 
 
-class Services:
+class Services(Asking):
     """What an agent asks of the services of a running kernel."""
-
-    def __init__(self, kernel, port):
-        self.kernel, self.agent, self.port = kernel, kernel.agent, port
-        self.asked = 0
-
-    def ask(self, kind, **fields):
-        self.asked += 1
-        run_id = f"{kind}-{self.asked}"
-        self.agent.send(type=kind, run_id=run_id, **fields)
-        return run_id
 
     def begin(self, name, protocol="tcp", timeout=20, **options):
         return self.ask(
