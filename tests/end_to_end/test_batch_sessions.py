@@ -226,4 +226,4 @@ def test_scripts_and_commands_survive_any_character(node):
     strange = "päth 'with' \"quotes\" $HOME \\ and\nlines"
     row = batch(node, f"cat > out <<'END'\n{strange}\nEND\ncat out", bootstrap_script=": 'ü'\n")
     assert strange in node.agentctl("kernels", "logs", row.kernel_id)
-    assert not [*Path(node.scratches).glob("*/work/out")]
+    assert not [*Path(node.scratches).rglob("out")]

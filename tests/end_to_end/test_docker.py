@@ -457,7 +457,7 @@ def test_a_batch_of_two_containers_ends_while_no_agent_is_there_and_is_told_once
         node.ask("wait_kernel", kernel, ["RUNNING"], timeout=DEADLINE)
     node.talk(read)
     node.end(signal.SIGKILL)
-    [prepared] = Path(node.scratches).glob("*/work/prepared")
+    [prepared] = Path(node.scratches).rglob("prepared")
     prepared.with_name("go").touch()
     node.start()
     assert [node.ended(kernel).reason for kernel in kernels] == ["task-failed", "session-ended"]
