@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from agent_core.contracts.backend import ExitStatus
-from agent_core.contracts.errors import InvalidArgument, KernelFailed, RunnerUnavailable
+from agent_core.contracts.errors import AgentError, InvalidArgument, KernelFailed, RunnerUnavailable
 from agent_core.contracts.runner import RunMode, RunStatus
 from agent_core.kernels.assembly import Assembly
 from agent_core.kernels.intents import Ending
@@ -79,8 +79,6 @@ async def startup_of(
         runs.detach()
         job.cancel()
         await asyncio.wait({job})
-        if not job.cancelled() and (error := job.exception()) is not None:
-            log.error("a batch was lost", kernel_id=build.spec.kernel_id, exc_info=error)
 
 
 async def _follow(
@@ -96,11 +94,13 @@ async def _follow(
     while True:
         try:
             post(ending_of(await _result(runs, params), build.spec))
-        except RunnerUnavailable as exc:
-            # It may be back at any time, with the result; where it ended so did the container.
-            log.warning("a batch is waited for", kernel_id=build.spec.kernel_id, error=exc.message)
         except KernelFailed:
             return
+        except AgentError as exc:
+            # It may be back at any time, with the result; where it ended so did the container.
+            log.warning("a batch is waited for", kernel_id=build.spec.kernel_id, error=exc.message)
+        except Exception:  # a batch that nobody waits for any more would never end
+            log.exception("a batch is waited for", kernel_id=build.spec.kernel_id)
         else:
             return
         await asyncio.sleep(next(pauses))

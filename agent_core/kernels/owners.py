@@ -233,11 +233,16 @@ class Owners:
             self._end_session(row, self.of_session(row.session_id))
 
     async def end_sessions(self) -> None:
-        """End what is left of sessions that an earlier agent has begun to end."""
+        """End what is left of sessions of which an earlier agent has seen a kernel end.
+
+        An id may be used again, by kernels of other ids: whoever was made after an end is not of
+        its session. A kernel that is ending still has an owner, who tells it again.
+        """
         for session_id, owners in [*self._by_session.items()]:
             left = [o for o in owners.values() if not o.build.spec.cluster.alone]
             for row in await self._session(session_id) if left else ():
-                self._end_session(row, left)
+                ended = row.ended_at or 0.0
+                self._end_session(row, [o for o in left if o.journal.row.created_at < ended])
 
     async def _session(self, session_id: str) -> Sequence[KernelRow]:
         return await self._services.ledger.read(lambda tx: tx.kernels_of(session_id))

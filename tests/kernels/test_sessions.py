@@ -381,11 +381,36 @@ def test_a_session_whose_batch_ended_in_the_last_moment_of_an_agent_is_ended_by_
         for kernel_id in KERNELS:
             await world.kernels.wait(kernel_id, ["RUNNING"])
         row = world.owners.get("s-main1").journal.row
-        over = replace(row, state="TERMINATED", reason="task-finished", ended_at=9.0)
+        over = replace(row, state="TERMINATED", reason="task-finished", ended_at=row.created_at + 1)
         await world.ledger.write(TERMINATED, lambda tx: tx.put_kernel(over))
         await world.crash()
         await world.start()
         assert await ended(world) == ["task-finished", "session-ended", "session-ended"]
         await clean(world, KERNELS[1:])  # the first one's end was written by hand
+
+    live(body)
+
+
+def test_an_agent_ends_no_session_for_what_became_of_an_earlier_one_of_its_id(live):
+    async def body(world):
+        world.script.fail("create", kernel="old")
+        old, *others = specs()
+        await world.kernels.create_session("s", [{**old, "kernel_id": "old"}, *others])
+        reasons = await ended(world, ["old", *KERNELS[1:]])
+        assert reasons[0] == "failed-to-create"
+        world.script.heal()
+        again = [{**each, "kernel_id": f"new{n}"} for n, each in enumerate(specs())]
+        await world.kernels.create_session("s", again)
+        new = ["new0", "new1", "new2"]
+        for kernel_id in new:
+            await world.kernels.wait(kernel_id, ["RUNNING"])
+        await world.crash()
+        await world.start()
+        rows = {row.kernel_id: row.state for row in await world.kernels.list(include_ended=False)}
+        assert rows == dict.fromkeys(new, "RUNNING")
+        for kernel_id in new:
+            await world.kernels.destroy(kernel_id, "tired")
+        assert await ended(world, new) == ["tired"] * 3
+        await clean(world, new)
 
     live(body)

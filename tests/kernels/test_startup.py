@@ -1,13 +1,22 @@
 """What a kernel does by itself: how it is asked for, and how it ends with its startup command."""
 
+import asyncio
+import itertools
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
-from agent_core.contracts.errors import InvalidArgument, InvalidSpec
+from agent_core.contracts.errors import (
+    InvalidArgument,
+    InvalidSpec,
+    PluginTimeout,
+    RunnerUnavailable,
+)
 from agent_core.contracts.runner import RunStatus
-from agent_core.kernels.batch import ending_of, refuse_own
+from agent_core.kernels.assembly import Assembly
+from agent_core.kernels.batch import ending_of, refuse_own, startup_of
 from agent_core.kernels.files.home import put_home
 from agent_core.kernels.records import read_record, record_of
 from agent_core.kernels.sessions import place
@@ -124,3 +133,42 @@ def test_a_session_has_one_startup_command_at_the_most():
     assert [spec.get("startup_command") for spec in place("s", specs)] == ["a", None]
     with pytest.raises(InvalidSpec, match="more than one has a startup_command"):
         place("s", [specs[0], specs[0]])
+
+
+class Failing:
+    """Runs code that fails in ways that are no end of the kernel, before it has a result."""
+
+    def __init__(self, *errors):
+        self.errors = [*errors]
+        self.detached = False
+
+    async def execute(self, params):
+        if self.errors:
+            raise self.errors.pop(0)
+        yield RunResult(run_id=params.run_id, status="finished", exit_code=0)
+
+    def detach(self):
+        self.detached = True
+
+
+def test_a_batch_is_asked_for_again_whatever_kept_it_from_being_told():
+    errors = (RunnerUnavailable("away"), PluginTimeout("late"), RuntimeError("a defect"))
+    runs, told = Failing(*errors), []
+    build = Assembly(read_spec(BATCH, Faults()), 1, "t.k.1.main.0", Path("/run/k"), runs=runs)
+
+    async def body():
+        ended = asyncio.Event()
+
+        async def together():
+            told.append("together")
+
+        def post(ending):
+            told.append(ending.reason)
+            ended.set()
+
+        async with asyncio.timeout(10), startup_of(build, together, post, itertools.repeat(0)):
+            await ended.wait()
+
+    asyncio.run(body())
+    assert told == ["together", Reason.TASK_FINISHED]
+    assert (runs.errors, runs.detached) == ([], True)

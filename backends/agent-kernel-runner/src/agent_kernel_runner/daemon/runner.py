@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent_kernel_runner.daemon.interpreter import PythonInterpreter
-    from agent_kernel_runner.daemon.models import Models
     from agent_kernel_runner.daemon.process import Processes
-    from agent_kernel_runner.daemon.services import Services
     from agent_kernel_runner.jupyter.executor import Jupyter
 
     Handler = Callable[[dict[str, Any]], None]
@@ -90,11 +88,12 @@ def _furnish(loop: Loop, outbox: Outbox, settings: Settings, runs: Runs) -> None
 
     outbox.on_room = resume
     batch = Batch(processes, capture, settings, runs)
-    handle = _on_services(loop, outbox, processes, settings)
-    handlers = dict.fromkeys(_ABOUT_SERVICES, handle)
+    services = _at_first_use(lambda: _services(loop, outbox, processes, settings))
+    models = _at_first_use(lambda: _models(loop, outbox, processes, settings))
+    handlers = dict.fromkeys(_ABOUT_SERVICES, services)
     changing = {
-        **dict.fromkeys(_CHANGING_SERVICES, handle),
-        **dict.fromkeys(_ABOUT_MODELS, _on_models(loop, outbox, processes, settings)),
+        **dict.fromkeys(_CHANGING_SERVICES, services),
+        **dict.fromkeys(_ABOUT_MODELS, models),
     }
     if settings.bootstrap:
         changing = _bootstrap(loop, processes, settings, runs, changing)
@@ -117,30 +116,26 @@ def _bootstrap(
     return {kind: script.after(handle) for kind, handle in handlers.items()}
 
 
-def _on_services(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
-    """Handle what is asked about services, most of whose code a kernel without any never loads."""
-    made: list[Services] = []
+def _services(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
+    from agent_kernel_runner.daemon.services import Services
+
+    return Services(loop, outbox, processes, settings).handle
+
+
+def _models(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
+    from agent_kernel_runner.daemon.models import Models
+
+    return Models(loop, outbox, processes, settings).handle
+
+
+def _at_first_use(make: Callable[[], Handler]) -> Handler:
+    """Make a handler when its first message comes: most kernels never load its code."""
+    made: list[Handler] = []
 
     def handle(message: dict[str, Any]) -> None:
         if not made:
-            from agent_kernel_runner.daemon.services import Services
-
-            made.append(Services(loop, outbox, processes, settings))
-        made[0].handle(message)
-
-    return handle
-
-
-def _on_models(loop: Loop, outbox: Outbox, processes: Processes, settings: Settings) -> Handler:
-    """Handle what is asked about models, whose code a kernel without any never loads."""
-    made: list[Models] = []
-
-    def handle(message: dict[str, Any]) -> None:
-        if not made:
-            from agent_kernel_runner.daemon.models import Models
-
-            made.append(Models(loop, outbox, processes, settings))
-        made[0].handle(message)
+            made.append(make())
+        made[0](message)
 
     return handle
 
